@@ -1,0 +1,76 @@
+"""Anybody's images, one folder a class: `root/<class>/…/<file>`."""
+
+import re
+
+import pandas as pd
+
+from rin.datasets.layout import IMAGE_SUFFIXES, DatasetError, list_images, relative
+
+
+def scan(root, patient=None, modality=None, anatomy=None):
+    r"""Rows of every image below each class folder.
+
+    Args:
+        root: holds one folder a class; images may lie deeper.
+        patient: regular expression searched in the path below the class folder; its group named
+            `patient`, or its first group, is the patient, such as `r"^(\d+)_"`. Without it
+            duplicates are grouped instead.
+        modality, anatomy: the same for every image, or None.
+
+    Raises:
+        DatasetError: fewer than two class folders, an empty one, or names the expression does
+            not match, all counted.
+    """
+    pattern = _compile(patient)
+    homes = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if len(homes) < 2:
+        raise DatasetError(f"{root}: expected one folder a class, found {[p.name for p in homes]}")
+    rows = []
+    for home in homes:
+        files = list_images(home, deep=True)
+        if not files:
+            raise DatasetError(
+                f"{home}: expected images of class {home.name!r} "
+                f"({' '.join(sorted(IMAGE_SUFFIXES))}), found none"
+            )
+        rows += [_row(file, home, root, pattern) for file in files]
+    frame = pd.DataFrame(rows).assign(modality=modality, anatomy=anatomy)
+    return _with_patients(frame, patient)
+
+
+def _row(file, home, root, pattern):
+    match = pattern.search(relative(file, home)) if pattern else None
+    name = (match[_group(pattern)] or None) if match else None
+    return {"image": relative(file, root), "label": home.name, "patient": name}
+
+
+def _compile(patient):
+    if patient is None:
+        return None
+    try:
+        pattern = re.compile(patient)
+    except re.error as error:
+        raise ValueError(
+            f"`patient` should be a regular expression. Received: {patient!r} ({error})"
+        ) from error
+    if not pattern.groups:
+        raise ValueError(
+            f"`patient` should hold a group, as in '(\\d+)_'. Received: patient={patient!r}"
+        )
+    return pattern
+
+
+def _group(pattern):
+    return "patient" if "patient" in pattern.groupindex else 1
+
+
+def _with_patients(frame, patient):
+    nameless = frame.loc[frame["patient"].isna(), "image"]
+    if patient is None:
+        return frame.drop(columns="patient")
+    if len(nameless):
+        raise DatasetError(
+            f"`patient`={patient!r} does not match {len(nameless)} of {len(frame)} images, "
+            f"among them {nameless.iloc[0]}"
+        )
+    return frame

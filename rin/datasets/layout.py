@@ -1,0 +1,51 @@
+"""What a reader raises, and what readers share: finding the dataset and listing its images."""
+
+import os
+from pathlib import Path
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
+
+
+class DatasetError(ValueError):
+    """A raw dataset that is missing or not in the layout its reader expects."""
+
+
+def find_home(root, name, folders):
+    """The folder that holds `folders`: `root/name`, or `root` itself.
+
+    Raises:
+        DatasetError: neither holds all of them; says what was expected and what is there.
+    """
+    for home in (root / name, root):
+        if all((home / folder).is_dir() for folder in folders):
+            return home
+    found = sorted(path.name for path in root.iterdir())[:8]
+    raise DatasetError(
+        f"{root}: expected {name}/ with the folders {', '.join(folders)}; found {found}"
+    )
+
+
+def list_images(folder, deep=False):
+    """Image files of a folder, in order of their paths; hidden files and folders are left out.
+
+    A link counts under its own name; one that leads nowhere is listed too, so that it is reported
+    as missing and not passed over.
+
+    Args:
+        folder: where to look.
+        deep: whether to look into folders below as well, links to folders included.
+    """
+    found, seen = [], set()
+    for home, below, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(home)  # a link may lead back up
+        go_on = deep and real not in seen
+        below[:] = sorted(n for n in below if go_on and not n.startswith("."))
+        if real not in seen:
+            found += [Path(home, n) for n in names if not n.startswith(".")]
+        seen.add(real)
+    return sorted(path for path in found if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def relative(path, root):
+    """A path under `root` as the manifest writes it: with forward slashes."""
+    return Path(path).relative_to(root).as_posix()

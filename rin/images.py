@@ -1,0 +1,307 @@
+"""Images: decode to grey uint8, resize, and keep a dataset as one memory-mapped array."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
+
+from rin import manifest as manifests
+
+INTERPOLATIONS = {
+    "bilinear": Image.Resampling.BILINEAR,  # antialiased when it shrinks
+    "nearest": Image.Resampling.NEAREST,  # what the official loader does by default
+}
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # Pillow knows more, some of which run other programs
+MAX_PIXELS = 80_000_000  # below the size at which Pillow itself starts to warn
+ON_BAD_IMAGE = ("stop", "skip")
+STORE_VERSION = 1  # raise it when the stored pixels change
+
+
+class ImageError(Exception):
+    """One or more images that can't be read; `.problems` maps each file to its reason."""
+
+    def __init__(self, problems):
+        self.problems = dict(problems)
+        lines = [f"{name}: {reason}" for name, reason in self.problems.items()]
+        head = f"{len(lines)} images can't be read\n" if len(lines) > 1 else ""
+        super().__init__(head + "\n".join(lines))
+
+
+@dataclass(frozen=True)
+class Store:
+    """A dataset's pixels at one size.
+
+    Attributes:
+        array: `(n, size, size)` uint8, memory-mapped read-only, in the order of `index`.
+        index: DataFrame with `image` (path under the root), `image_id` (hash of the decoded
+            pixels, 16 hex digits), `width`, `height` (before resizing) and `n_bytes` (of the file).
+        bad: dict from image to the reason why it was left out; empty with `on_bad_image="stop"`.
+        folder: where both lie.
+    """
+
+    array: np.ndarray
+    index: pd.DataFrame
+    bad: dict
+    folder: Path
+
+    @property
+    def fingerprint(self):
+        """16 hex digits over every decoded pixel, the size and the interpolation."""
+        text = "".join(self.index["image_id"]) + self.folder.name.rsplit("-", 1)[0]
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def load(path, bits=None):
+    """Decode one PNG or JPEG file (any mode, 8 or 16 bits, alpha over black) to grey.
+
+    Pixels come as they are stored: an EXIF orientation is not applied, as in the official code,
+    so that image, mask and published folds keep one geometry.
+
+    Args:
+        path: the file.
+        bits: significant bits of a 16-bit file, 9 to 16; default 16. Scanners often fill
+            only 12 of them, which `bits=12` spreads over 0–255.
+
+    Returns:
+        `(h, w)` uint8, 0–255.
+
+    Raises:
+        ImageError: whatever goes wrong, naming the file.
+    """
+    try:
+        return _decode(path, bits)
+    except Exception as error:
+        raise ImageError({str(path): str(error) or type(error).__name__}) from error
+
+
+def load_mask(root, cell, size=None):
+    """The union of one manifest row's masks: bool, `(h, w)` or `(size, size)` (nearest).
+
+    Args:
+        root: folder the manifest's paths start from.
+        cell: the manifest's `mask` cell, several paths joined by "|".
+
+    Raises:
+        ImageError: a mask can't be read, or masks of one image differ in size.
+    """
+    files = [Path(root) / name for name in manifests.masks(cell)]
+    if not files:
+        raise ImageError({str(root): "the manifest row names no mask"})
+    layers = [load(file) > 127 for file in files]
+    for file, layer in zip(files, layers, strict=True):
+        if layer.shape != layers[0].shape:
+            said = (
+                f"mask is {layer.shape}, the image's first mask {layers[0].shape} (rows, columns)"
+            )
+            raise ImageError({str(file): said})
+    union = np.logical_or.reduce(layers)
+    return union if size is None else resize(union.astype(np.uint8), size, "nearest") > 0
+
+
+def resize(image, size, interpolation="bilinear"):
+    """Resize a grey image to a square, as the study does, without keeping its aspect.
+
+    Args:
+        image: `(h, w)` uint8.
+        size: int >= 1, pixels a side.
+        interpolation: "bilinear" (antialiased) or "nearest" (the official loader's default).
+
+    Returns:
+        `(size, size)` uint8.
+    """
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(
+            f"`interpolation` should be one of {sorted(INTERPOLATIONS)}. "
+            f"Received: interpolation={interpolation!r}"
+        )
+    _check_size(size)
+    if image.shape == (size, size):
+        return image
+    picture = Image.fromarray(image).resize((size, size), INTERPOLATIONS[interpolation])
+    return np.asarray(picture)
+
+
+def image_id(image):
+    """Sixteen hex digits that stand for the pixels: SHA-256 of shape and values."""
+    head = f"{image.shape[0]}x{image.shape[1]}:".encode()
+    return hashlib.sha256(head + np.ascontiguousarray(image).tobytes()).hexdigest()[:16]
+
+
+def store(
+    manifest, root, size, folder, interpolation="bilinear", on_bad_image="stop", workers=None
+):
+    """Decode every image of a manifest once into a memory-mapped array, or reopen it.
+
+    The store's folder is named after the content of the files and the size: changed files make a
+    new store, unchanged ones are not decoded again.
+
+    Args:
+        manifest: a validated manifest.
+        root: folder its paths start from.
+        size: pixels a side.
+        folder: where stores are kept (`data/store`).
+        interpolation: see `resize`.
+        on_bad_image: "stop" raises with the list of all unreadable images and keeps no store;
+            "skip" leaves them out and names them in `.bad`.
+        workers: threads; default one per core.
+
+    Returns:
+        A `Store`, rows in the manifest's order.
+
+    Raises:
+        ImageError: unreadable images, all of them named; with "skip" only when none is readable.
+    """
+    check_on_bad_image(on_bad_image)
+    _check_size(size)
+    root, names = Path(root), list(manifest["image"])
+    hashes = _each(lambda name: _file_hash(root / name), names, workers, "Hashing")
+    key = _key(names, hashes, size, interpolation)
+    home = Path(folder) / f"{size}px-{interpolation}-{key}"
+    if not (home / "index.parquet").is_file():
+        _fill(home, root, names, size, interpolation, on_bad_image, workers)
+    opened = _open(home)
+    _judge(opened.bad, root, names, on_bad_image)
+    return opened
+
+
+def check_on_bad_image(value):
+    """Refuse anything but stop and skip."""
+    if value not in ON_BAD_IMAGE:
+        raise ValueError(f"`on_bad_image` should be stop or skip. Received: on_bad_image={value!r}")
+
+
+def _check_size(value):
+    if not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"`size` should be an int of at least 1. Received: size={value!r}")
+
+
+def _decode(path, bits):
+    if bits is not None and not 9 <= bits <= 16:
+        raise ValueError(f"`bits` should be 9 to 16. Received: bits={bits!r}")
+    if not Path(path).exists():
+        raise FileNotFoundError("no such file")
+    if not Path(path).is_file():
+        raise IsADirectoryError("a file is expected, not a folder")
+    try:
+        picture = Image.open(path, formats=FORMATS)
+    except UnidentifiedImageError:
+        raise ValueError("is empty, or no PNG or JPEG file") from None
+    with picture:
+        if picture.width * picture.height > MAX_PIXELS:
+            raise ValueError(
+                f"{picture.width}×{picture.height} pixels, at most {MAX_PIXELS} expected"
+            )
+        if getattr(picture, "n_frames", 1) > 1:
+            raise ValueError(f"{picture.n_frames} frames, one expected")
+        picture.load()
+        return _to_grey(picture, bits)
+
+
+def _to_grey(picture, bits):
+    if picture.mode == "F":
+        raise ValueError("pixels are floating-point numbers, 8 or 16 bits expected")
+    if picture.mode.startswith("I"):  # 16 bits of grey, or Pillow's wider copies of them
+        values = np.asarray(picture).astype(np.float64)
+        top = 2.0 ** (bits or 16) - 1
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(f"values {values.min():g} to {values.max():g}, 0 to 65535 expected")
+        return np.clip(np.rint(values * (255 / top)), 0, 255).astype(np.uint8)
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, (0, 0, 0, 255)), picture)
+    if picture.mode in ("P", "RGBA"):
+        picture = picture.convert("RGB")
+    return np.array(picture.convert("L"))
+
+
+def _file_hash(path):
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return "unreadable"
+
+
+def _key(names, hashes, size, interpolation):
+    lines = [f"{STORE_VERSION} {size} {interpolation}"]
+    lines += [f"{name} {digest}" for name, digest in zip(names, hashes, strict=True)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+
+
+def _each(function, items, workers, title):
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        bar = tqdm(pool.map(function, items), title, total=len(items), unit="image", mininterval=1)
+        return list(bar)
+
+
+def _fill(home, root, names, size, interpolation, on_bad_image, workers):
+    """Write a store beside its place, then move it there whole."""
+    home.parent.mkdir(parents=True, exist_ok=True)
+    needed, free = len(names) * size**2, shutil.disk_usage(home.parent).free
+    if needed > free:  # writing to a map on a full disk kills the process without a word
+        raise OSError(
+            f"{home.parent}: the store takes {needed / 2**30:.1f} GiB, {free / 2**30:.1f} are free"
+        )
+    work = Path(tempfile.mkdtemp(dir=home.parent, prefix=f".{home.name}."))
+    try:
+        array = np.lib.format.open_memmap(
+            work / "images.npy", "w+", np.uint8, (len(names), size, size)
+        )
+
+        def one(item):
+            row, name = item
+            try:
+                image = load(root / name)
+            except ImageError as error:
+                return {"image": name, "reason": next(iter(error.problems.values()))}
+            array[row] = resize(image, size, interpolation)
+            height, width = image.shape
+            n_bytes = (root / name).stat().st_size
+            facts = {"width": width, "height": height, "n_bytes": n_bytes}
+            return {"image": name, "image_id": image_id(image)} | facts
+
+        rows = _each(one, list(enumerate(names)), workers, "Decoding")
+        bad = {row["image"]: row["reason"] for row in rows if "reason" in row}
+        _judge(bad, root, names, on_bad_image)
+        good = [position for position, row in enumerate(rows) if "reason" not in row]
+        for position, source in enumerate(good):  # close the gaps; only the index counts rows
+            if position != source:
+                array[position] = array[source]
+        array.flush()
+        (work / "bad.json").write_text(json.dumps(bad, indent=1))
+        pd.DataFrame([rows[n] for n in good]).to_parquet(work / "index.parquet")
+        _move(work, home)  # the map of the moved file stays valid until it is collected
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _judge(bad, root, names, on_bad_image):
+    if bad and (on_bad_image == "stop" or len(bad) == len(names)):
+        raise ImageError({str(root / name): reason for name, reason in bad.items()})
+
+
+def _move(work, home):
+    os.chmod(work, 0o755)
+    if home.is_dir() and not (home / "index.parquet").is_file():
+        shutil.rmtree(home)  # a broken leftover
+    try:
+        os.rename(work, home)
+    except OSError:  # another process finished the same store first
+        if not (home / "index.parquet").is_file():
+            raise
+
+
+def _open(home):
+    index = pd.read_parquet(home / "index.parquet")
+    array = np.load(home / "images.npy", mmap_mode="r")
+    bad = json.loads((home / "bad.json").read_text())
+    return Store(array[: len(index)], index, bad, home)

@@ -1,0 +1,205 @@
+"""The manifest: one row per image, checked before anything else looks at it."""
+
+import contextlib
+import hashlib
+import hmac
+import os
+import secrets
+import tempfile
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import pandas as pd
+
+from rin import paths
+
+COLUMNS = ("image", "label", "patient", "group", "mask", "modality", "anatomy")
+SPLITS = ("train", "val", "test")
+MASK_SEPARATOR = "|"  # several masks of one image stand in one cell
+KEY_FILE = "data/patient.key"
+
+
+class ManifestError(ValueError):
+    """A manifest that breaks its schema; `.problems` lists one sentence per problem."""
+
+    def __init__(self, problems, where="manifest"):
+        self.problems = list(problems)
+        shown = self.problems[:20]
+        more = len(self.problems) - len(shown)
+        lines = [f"{where}: {len(self.problems)} problem(s)", *(f"  - {p}" for p in shown)]
+        super().__init__("\n".join(lines + ([f"  … and {more} more"] if more else [])))
+
+
+def validate(frame, root=None, where="manifest"):
+    """Check a manifest against its schema and put its rows and columns in order.
+
+    Args:
+        frame: DataFrame with `image` and `label`; missing optional columns are filled with NA.
+            `image`: path under the root; `label`: class name; `patient`: running number or keyed
+            hash; `group`: patient joined with duplicates; `mask`: paths joined by "|";
+            `split_0` …: train, val or test.
+        root: folder the paths start from; given, every image and mask must exist there.
+        where: name of the source, for the error.
+
+    Returns:
+        A copy, sorted by `image`, with the columns of `COLUMNS` first and a fresh index.
+
+    Raises:
+        ManifestError: listing every problem with the file name of its row.
+    """
+    frame = _complete(frame, where)
+    problems = _schema_problems(frame)
+    if not problems:
+        problems = _group_problems(frame)
+    if root is not None and not problems:
+        problems = _missing_files(frame, Path(root))
+    if problems:
+        raise ManifestError(problems, where)
+    return frame
+
+
+def classes(frame):
+    """The class names of a manifest, sorted: index 1 is the positive class of a binary task."""
+    return sorted(frame["label"].unique())
+
+
+def split_columns(frame):
+    """`split_0`, `split_1`, … as present, in order of their number."""
+    found = [c for c in frame.columns if c.startswith("split_") and c[6:].isdigit()]
+    return sorted(found, key=lambda c: int(c[6:]))
+
+
+def masks(cell):
+    """The mask paths of one manifest cell as a list; empty where there is none."""
+    return [] if pd.isna(cell) else str(cell).split(MASK_SEPARATOR)
+
+
+def number_patients(raw_ids):
+    """Raw patient ids as running numbers `p0001`, `p0002`, … in sorted order; NA stays NA."""
+    raw = pd.Series(raw_ids, dtype="string")
+    order = {value: f"p{n:04d}" for n, value in enumerate(sorted(raw.dropna().unique()), start=1)}
+    return raw.map(order).astype("string")
+
+
+def hash_patients(raw_ids, key_file=None):
+    """Raw patient ids as keyed hashes (HMAC-SHA256, 16 hex digits); NA stays NA.
+
+    The key is made on first use, readable by its owner alone, and stays on this machine: plain
+    hashes of short record numbers can be reversed by trying all of them.
+
+    Args:
+        raw_ids: sequence of ids.
+        key_file: path of the key; default `data/patient.key` under the project, ignored by git.
+    """
+    key = _key(Path(key_file) if key_file else paths.root() / KEY_FILE)
+    raw = pd.Series(raw_ids, dtype="string")
+    return raw.map(
+        lambda value: hmac.new(key, value.encode(), hashlib.sha256).hexdigest()[:16],
+        na_action="ignore",
+    ).astype("string")
+
+
+def _key(path):
+    if not path.exists():
+        _make_key(path)
+    key = path.read_bytes()
+    if len(key) < 32:
+        raise ValueError(f"{path}: expected a key of at least 32 bytes, got {len(key)}")
+    return key
+
+
+def _make_key(path):
+    """Whole or not at all, and never over the key of another process."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, fresh = tempfile.mkstemp(dir=path.parent, prefix=".key.")  # mode 0600
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_bytes(32))
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh, path)
+    finally:
+        os.unlink(fresh)
+
+
+def _complete(frame, where):
+    if not isinstance(frame, pd.DataFrame):
+        raise TypeError(f"`frame` should be a DataFrame. Received: {type(frame).__name__}")
+    absent = [c for c in ("image", "label") if c not in frame.columns]
+    if absent:
+        raise ManifestError([f"column {c!r} is missing" for c in absent], where)
+    if frame.empty:
+        raise ManifestError(["no image was found"], where)
+    frame = frame.reset_index(drop=True)
+    for column in COLUMNS:
+        values = frame[column] if column in frame else pd.NA
+        frame[column] = pd.Series(values, index=frame.index, dtype="string").replace("", pd.NA)
+    frame["group"] = frame["group"].fillna(frame["patient"])
+    rest = [c for c in frame.columns if c not in COLUMNS]
+    return frame[[*COLUMNS, *rest]].sort_values("image", kind="stable", ignore_index=True)
+
+
+def _schema_problems(frame):
+    # pandera takes a second to import and few callers need it: import it where it is used
+    import pandera.errors
+    import pandera.pandas as pa
+
+    def relative(cell):
+        return all(_stays_inside(path) for path in masks(cell))
+
+    path_check = pa.Check(
+        relative, element_wise=True, ignore_na=True, error="is not a relative path inside the root"
+    )
+    split_check = pa.Check.isin(SPLITS, error="should be train, val or test")
+    schema = pa.DataFrameSchema(
+        {
+            "image": pa.Column("string", [path_check], unique=True),
+            "label": pa.Column("string"),
+            "mask": pa.Column("string", [path_check], nullable=True),
+            **{c: pa.Column(nullable=True) for c in ("patient", "group", "modality", "anatomy")},
+            **{c: pa.Column(checks=split_check) for c in split_columns(frame)},
+        }
+    )
+    try:
+        schema.validate(frame, lazy=True)
+    except pandera.errors.SchemaErrors as error:
+        cases = error.failure_cases.to_dict("records")
+        return list(dict.fromkeys(_sentence(frame, case) for case in cases))
+    return []
+
+
+def _sentence(frame, case):
+    row, column, check = case["index"], case["column"], str(case["check"])
+    name = "table" if pd.isna(row) else frame["image"].fillna("a row without a name").iloc[int(row)]
+    if column == "image" and "unique" in check:
+        found = sorted(frame.loc[frame["image"] == case["failure_case"], "label"].dropna())
+        return f"{name}: stands in the table more than once, with labels {found}"
+    if check == "not_nullable":
+        return f"{name}: {column} is empty"
+    return f"{name}: {column} {check} (received {case['failure_case']!r})"
+
+
+def _group_problems(frame):
+    """A patient's images belong to one group; a group may hold several patients."""
+    split = frame.dropna(subset=["patient"]).groupby("patient")["group"].nunique()
+    bad = set(split[split > 1].index)
+    rows = frame[frame["patient"].isin(bad)].drop_duplicates("patient")
+    return [
+        f"{row.image}: patient {row.patient} stands in several groups" for row in rows.itertuples()
+    ]
+
+
+def _missing_files(frame, root):
+    if not root.is_dir():
+        return [f"{root}: no such folder"]
+    problems = [
+        f"{p}: no such file under {root}" for p in frame["image"] if not (root / p).is_file()
+    ]
+    for row in frame.dropna(subset=["mask"]).itertuples():
+        absent = [m for m in masks(row.mask) if not (root / m).is_file()]
+        problems += [f"{row.image}: its mask {m} does not exist under {root}" for m in absent]
+    return problems
+
+
+def _stays_inside(path):
+    posix, windows = PurePosixPath(path), PureWindowsPath(path)
+    absolute = posix.is_absolute() or bool(windows.drive) or bool(windows.root)
+    return bool(path) and not absolute and ".." not in posix.parts and ".." not in windows.parts

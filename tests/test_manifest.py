@@ -1,0 +1,154 @@
+"""The manifest: its schema, one sentence a problem, and patients nobody can read back."""
+
+import stat
+from concurrent.futures import ThreadPoolExecutor
+
+import pandas as pd
+import pytest
+
+from rin import manifest
+
+
+def table(**columns):
+    good = {"image": ["b/2.png", "a/1.png"], "label": ["x", "y"]}
+    return pd.DataFrame(good | columns)
+
+
+def problems(frame, root=None):
+    with pytest.raises(manifest.ManifestError) as caught:
+        manifest.validate(frame, root)
+    return caught.value.problems
+
+
+def test_a_manifest_is_sorted_and_completed():
+    frame = manifest.validate(table(patient=["p2", "p1"], kind=["k", "l"]))
+    assert list(frame.columns) == [*manifest.COLUMNS, "kind"]
+    assert list(frame["image"]) == ["a/1.png", "b/2.png"]
+    assert list(frame["group"]) == list(frame["patient"]) == ["p1", "p2"]
+    assert frame["mask"].isna().all()
+
+
+def test_a_repeated_index_and_labels_that_are_numbers_do_no_harm():
+    frame = manifest.validate(table(label=[1, 0]).set_index(pd.Index([7, 7])))
+    assert list(frame["label"]) == ["0", "1"] and list(frame.index) == [0, 1]
+
+
+def test_the_given_frame_is_left_as_it_was():
+    frame = table()
+    manifest.validate(frame)
+    pd.testing.assert_frame_equal(frame, table())
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        ({"image": ["a.png", None]}, "a row without a name: image is empty"),
+        ({"image": ["a.png", ""]}, "a row without a name: image is empty"),
+        ({"label": ["x", None]}, "a/1.png: label is empty"),
+        ({"label": ["", "y"]}, "b/2.png: label is empty"),
+        ({"split_0": ["train", None]}, "a/1.png: split_0 is empty"),
+        (
+            {"split_0": ["train", "tset"]},
+            "a/1.png: split_0 should be train, val or test (received 'tset')",
+        ),
+        (
+            {"image": ["a.png", "a.png"]},
+            "a.png: stands in the table more than once, with labels ['x', 'y']",
+        ),
+        (
+            {"patient": ["p", "p"], "group": ["g", "h"]},
+            "a/1.png: patient p stands in several groups",
+        ),
+    ],
+)
+def test_every_problem_is_one_sentence_with_its_file_name(columns, sentence):
+    assert problems(table(**columns)) == [sentence]
+
+
+@pytest.mark.parametrize("column", ["image", "mask"])
+@pytest.mark.parametrize(
+    "path", ["/etc/a.png", "../a.png", "a/../../b.png", r"..\a.png", r"C:\a.png", "C:a.png", r"\a"]
+)
+def test_paths_that_leave_the_root_are_refused(column, path):
+    (said,) = problems(table(**{column: ["ok.png", path]}))
+    assert f"{column} is not a relative path inside the root" in said
+
+
+def test_one_bad_mask_of_several_is_enough():
+    (said,) = problems(table(mask=["a_mask.png|../b_mask.png", None]))
+    assert said.startswith("b/2.png: mask is not a relative path")
+
+
+def test_all_problems_come_at_once_and_long_lists_are_cut_short():
+    frame = pd.DataFrame({"image": [f"{n}.png" for n in range(30)], "label": None})
+    with pytest.raises(manifest.ManifestError) as caught:
+        manifest.validate(frame, where="mine.csv")
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "mine.csv: 30 problem(s)" and lines[-1].strip() == "… and 10 more"
+    assert len(caught.value.problems) == 30 and len(lines) == 22
+
+
+def test_missing_images_masks_and_roots_are_named(tmp_path, draw):
+    draw(tmp_path / "a/1.png")
+    assert problems(table(), tmp_path) == [f"b/2.png: no such file under {tmp_path}"]
+    draw(tmp_path / "b/2.png")
+    manifest.validate(table(), tmp_path)
+    said = problems(table(mask=["m.png", "a/1.png"]), tmp_path)
+    assert said == [f"b/2.png: its mask m.png does not exist under {tmp_path}"]
+    assert problems(table(), tmp_path / "no") == [f"{tmp_path / 'no'}: no such folder"]
+
+
+def test_tables_that_are_none_are_refused():
+    with pytest.raises(TypeError, match="`frame` should be a DataFrame"):
+        manifest.validate([("a.png", "x")])
+    assert problems(pd.DataFrame({"image": ["a"]})) == ["column 'label' is missing"]
+    assert problems(table().iloc[:0]) == ["no image was found"]
+
+
+def test_helpers_read_columns_and_cells():
+    frame = table(split_10=["train"] * 2, split_2=["val"] * 2, split_seed=[1, 2])
+    assert manifest.split_columns(frame) == ["split_2", "split_10"]
+    assert manifest.classes(frame) == ["x", "y"]
+    assert manifest.masks("a|b") == ["a", "b"] and manifest.masks(pd.NA) == []
+
+
+def test_patients_get_running_numbers_whatever_the_order():
+    assert list(manifest.number_patients(["z", None, "a", "z"]).fillna("")) == [
+        "p0002",
+        "",
+        "p0001",
+        "p0002",
+    ]
+
+
+def test_keyed_hashes_repeat_with_the_key_and_differ_with_another(tmp_path):
+    ids = ["MRN1", "MRN2", None, "MRN1"]
+    first = manifest.hash_patients(ids, tmp_path / "a" / "key")
+    again = manifest.hash_patients(ids, tmp_path / "a" / "key")
+    other = manifest.hash_patients(ids, tmp_path / "b" / "key")
+    assert first.equals(again) and first[0] == first[3] != first[1]
+    assert pd.isna(first[2])
+    assert first.dropna().str.fullmatch("[0-9a-f]{16}").all()
+    assert set(first.dropna()).isdisjoint(other.dropna())
+
+
+def test_the_key_is_for_its_owner_alone_and_kept_under_data(tmp_path, monkeypatch):
+    (tmp_path / "rin").mkdir()
+    (tmp_path / "_toc.yml").touch()
+    monkeypatch.chdir(tmp_path)
+    manifest.hash_patients(["MRN1"])
+    key = tmp_path / "data" / "patient.key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert [p.name for p in key.parent.iterdir()] == ["patient.key"]
+
+
+def test_a_short_key_is_refused(tmp_path):
+    (tmp_path / "key").write_bytes(b"short")
+    with pytest.raises(ValueError, match="key: expected a key of at least 32 bytes, got 5"):
+        manifest.hash_patients(["MRN1"], tmp_path / "key")
+
+
+def test_many_at_once_agree_on_one_key(tmp_path):
+    with ThreadPoolExecutor(16) as pool:
+        found = pool.map(lambda _: manifest.hash_patients(["a"], tmp_path / "key")[0], range(64))
+    assert len(set(found)) == 1
