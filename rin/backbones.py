@@ -1,0 +1,150 @@
+"""Backbones and heads: build a model, choose its init, choose what trains, prepare its input."""
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """One row of the table.
+
+    Attributes:
+        builder: the function in `keras.applications`.
+        n_features: after global average pooling.
+        native: how its ImageNet weights were trained to see images, in Keras's words.
+        cam_layer: the last convolutional map, for Grad-CAM.
+        release: its name in the published weight files.
+    """
+
+    builder: object
+    n_features: int
+    native: str
+    cam_layer: str
+    release: str
+
+
+BACKBONES = {
+    "resnet50": Backbone(
+        keras.applications.ResNet50, 2048, "caffe", "conv5_block3_out", "ResNet50"
+    ),
+    "densenet121": Backbone(keras.applications.DenseNet121, 1024, "torch", "relu", "DenseNet121"),
+    "inception_v3": Backbone(keras.applications.InceptionV3, 2048, "tf", "mixed10", "InceptionV3"),
+    "inception_resnet_v2": Backbone(
+        keras.applications.InceptionResNetV2, 1536, "tf", "conv_7b_ac", "IRV2"
+    ),
+}
+TRAINABLES = ("head", "top10", "all")
+CLASSIFIERS = ("gap", "flatten")
+PREPROCESSES = ("official", "native", "signed_bgr", "unit")
+CAFFE_MEAN = (103.939, 116.779, 123.68)  # blue, green, red
+TORCH_MEAN, TORCH_SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # red, green, blue
+
+
+def build(backbone, init=None, trainable="head", n_classes=2, image_size=256, classifier="gap"):
+    """A backbone with its classifier, ready to compile.
+
+    Args:
+        backbone: a key of `BACKBONES`.
+        init: None or "random" for random weights, else what `rin.weights.load` takes:
+            "radimagenet", "imagenet" or a weight file.
+        trainable: "head" freezes the backbone, "top10" all but its last ten Keras layers
+            (pooling included, as the official `layers[:-10]`), "all" nothing.
+        n_classes: units of the last layer.
+        image_size: pixels a side; the Inceptions need at least 75, the others 32.
+        classifier: "gap": global average pooling, dropout 0.5, softmax (the study);
+            "flatten": flatten, sigmoid (the pediatric study).
+
+    Returns:
+        A functional `keras.Model` from `(n, image_size, image_size, 3)` float32, preprocessed,
+        to `(n, n_classes)` probabilities.
+
+    Raises:
+        ValueError: an argument is not one of its choices.
+    """
+    _check("backbone", backbone, BACKBONES)
+    _check("trainable", trainable, TRAINABLES)
+    _check("classifier", classifier, CLASSIFIERS)
+    base = build_base(backbone, image_size, pooling="avg" if classifier == "gap" else None)
+    if init not in (None, "random"):
+        from rin import weights  # reads h5 files: only where a file is asked for
+
+        weights.load(base, init, backbone=backbone)
+    freeze(base, trainable)
+    if classifier == "gap":
+        features = keras.layers.Dropout(0.5, name="dropout")(base.output)
+        activation = "softmax"
+    else:
+        features = keras.layers.Flatten(name="flatten")(base.output)
+        activation = "sigmoid"
+    scores = keras.layers.Dense(n_classes, activation=activation, name="classifier")(features)
+    return keras.Model(base.input, scores, name=f"{backbone}_{classifier}")
+
+
+def build_base(backbone, image_size=256, pooling="avg"):
+    """The backbone alone, randomly initialized, without the 1000-class top."""
+    shape = (image_size, image_size, 3)
+    build_one = BACKBONES[backbone].builder
+    return build_one(include_top=False, weights=None, input_shape=shape, pooling=pooling)
+
+
+def freeze(base, trainable):
+    """Set which of the backbone's layers train. A frozen batch norm runs in inference mode."""
+    n_free = {"head": 0, "top10": 10, "all": len(base.layers)}[trainable]
+    for position, layer in enumerate(base.layers):
+        layer.trainable = position >= len(base.layers) - n_free
+
+
+def preprocess(images, mode, backbone):
+    """Turn 0–255 grey or RGB images into what a backbone is fed.
+
+    Args:
+        images: `(n, h, w, 1)` or `(n, h, w, 3)` (red, green, blue), float32 or uint8, 0–255.
+        mode: "official": caffe means off, then /255, for every backbone and init, as the
+            official scripts do; "native": what the backbone's ImageNet weights expect;
+            "signed_bgr": [-1, 1], blue first, as the published PyTorch notebooks do;
+            "unit": [0, 1], red first.
+        backbone: a key of `BACKBONES`; only "native" looks at it.
+
+    Returns:
+        `(n, h, w, 3)` float32 tensor.
+    """
+    _check("mode", mode, PREPROCESSES)
+    _check("backbone", backbone, BACKBONES)
+    x = keras.ops.cast(images, "float32")
+    if x.shape[-1] == 1:
+        x = keras.ops.repeat(x, 3, axis=-1)
+    if mode == "native":
+        return _NATIVE[BACKBONES[backbone].native](x)
+    return _OTHERS[mode](x)
+
+
+def _bgr(x):
+    return keras.ops.flip(x, axis=-1)
+
+
+def _caffe(x):
+    return _bgr(x) - np.array(CAFFE_MEAN, dtype="float32")
+
+
+def _torch(x):
+    scaled = x / 255.0 - np.array(TORCH_MEAN, dtype="float32")
+    return scaled / np.array(TORCH_SD, dtype="float32")
+
+
+def _tf(x):
+    return x / 127.5 - 1.0
+
+
+_NATIVE = {"caffe": _caffe, "torch": _torch, "tf": _tf}
+_OTHERS = {
+    "official": lambda x: _caffe(x) / 255.0,
+    "signed_bgr": lambda x: _tf(_bgr(x)),
+    "unit": lambda x: x / 255.0,
+}
+
+
+def _check(name, value, choices):
+    if value not in choices:
+        raise ValueError(f"`{name}` should be one of {tuple(choices)}. Received: {name}={value!r}")

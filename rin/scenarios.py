@@ -1,0 +1,65 @@
+"""The 24 scenarios of the study, and what one run is."""
+
+from dataclasses import asdict, dataclass
+
+BACKBONES = ("inception_resnet_v2", "resnet50", "densenet121", "inception_v3")
+# Source: the paper's Methods and the official README
+LEARNING_RATES = {"all": (1e-3, 1e-4), "head": (1e-2, 1e-3), "top10": (1e-2, 1e-3)}
+
+
+@dataclass(frozen=True, order=True)
+class Scenario:
+    """backbone × trainable × learning rate."""
+
+    backbone: str
+    trainable: str
+    learning_rate: float
+
+    def __str__(self):
+        return f"{self.backbone}-{self.trainable}-{self.learning_rate:.0e}"
+
+
+@dataclass(frozen=True, order=True)
+class Run:
+    """One (task, init, preprocess, scenario, fold, seed), trained once; `name` is its folder."""
+
+    task: str
+    init: str
+    preprocess: str
+    scenario: Scenario
+    fold: int
+    seed: int = 0
+    classifier: str = "gap"
+
+    @property
+    def name(self):
+        """A folder name; an init given as a path shows its stem."""
+        init = self.init.replace("\\", "/").rsplit("/", 1)[-1].split(".")[0]
+        parts = [init, self.preprocess, str(self.scenario), self.classifier]
+        return "-".join([*parts, f"fold{self.fold}", f"seed{self.seed}"])
+
+    def facts(self):
+        """The run as one flat dict, for tables and records."""
+        rest = {k: v for k, v in asdict(self).items() if k != "scenario"}
+        return rest | asdict(self.scenario) | {"scenario": str(self.scenario)}
+
+
+def grid(backbones=BACKBONES, learning_rates=None):
+    """The 24 scenarios: 4 backbones × (all, head, top10) × two learning rates each.
+
+    >>> len(grid())
+    24
+    """
+    rates = LEARNING_RATES if learning_rates is None else learning_rates
+    unknown = [*(set(backbones) - set(BACKBONES)), *(set(rates) - set(LEARNING_RATES))]
+    if unknown:
+        raise ValueError(
+            f"`backbones` should be among {BACKBONES}, `learning_rates` keyed by "
+            f"{tuple(LEARNING_RATES)}. Received: {unknown}"
+        )
+    return [
+        Scenario(backbone, trainable, float(rate))
+        for backbone in backbones
+        for trainable, several in rates.items()
+        for rate in several
+    ]
