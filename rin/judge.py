@@ -1,0 +1,200 @@
+"""Judge a task: from the predictions of all its runs to the tables its page shows."""
+
+import numpy as np
+import pandas as pd
+
+from rin import published, records, stats
+
+ARM = ["init", "preprocess"]
+
+
+class JudgeError(ValueError):
+    """Runs that can't be judged together."""
+
+
+def gather(runs_dir, task):
+    """The finished runs of a task and their test predictions.
+
+    Args:
+        runs_dir: folder that training wrote to.
+        task: its name.
+
+    Returns:
+        (runs, predictions): one row a run, and one row a run and test image. `arm` in both names
+        the init and its preprocess.
+
+    Raises:
+        JudgeError: no finished run, or runs of different data or settings.
+    """
+    runs = records.training_runs(runs_dir, task)
+    if runs.empty:
+        raise JudgeError(
+            f"{runs_dir}: no finished run of task {task!r}; fine-tune a backbone first"
+        )
+    if len(several := set(runs["data_fingerprint"])) > 1:
+        text = f"runs of {len(several)} different data sets or splits; remove or move the old ones"
+        raise JudgeError(f"{runs_dir}: {text}")
+    arm = runs["init"] + ", " + runs["preprocess"]
+    runs.insert(0, "arm", arm)
+    predictions = records.predictions(runs)
+    predictions.insert(0, "arm", predictions["init"] + ", " + predictions["preprocess"])
+    return runs, predictions
+
+
+def scenarios(runs, predictions):
+    """One row an arm and scenario: its AUC and what stands beside it.
+
+    Returns:
+        DataFrame arm, scenario, backbone, trainable, learning_rate, auc (mean of fold AUCs),
+        pooled_auc (all folds' scores in one: a sensitivity column), n_folds, n_trainable
+        (parameters), n_updates (mean over folds), n_diverged.
+    """
+    aucs = stats.scenario_aucs(predictions.drop(columns="init").rename(columns={"arm": "init"}))
+    by = runs.groupby(["arm", "scenario"])
+    facts = by.agg(
+        backbone=("backbone", "first"),
+        trainable=("trainable", "first"),
+        learning_rate=("learning_rate", "first"),
+        n_trainable=("n_trainable", "first"),
+        n_updates=("n_updates", "mean"),
+        n_diverged=("diverged", "sum"),
+    )
+    table = aucs.rename(columns={"init": "arm"}).merge(facts.reset_index(), on=["arm", "scenario"])
+    order = ["arm", "scenario", "backbone", "trainable", "learning_rate", "auc", "pooled_auc"]
+    return table[[*order, "n_folds", "n_trainable", "n_updates", "n_diverged"]]
+
+
+def complete(table, n_folds):
+    """Scenarios that count: every fold is there, in every arm.
+
+    Args:
+        table: of `scenarios`.
+        n_folds: folds of the protocol that were run.
+
+    Returns:
+        The rows of `table` that may enter a mean.
+    """
+    whole = table[table["n_folds"] == n_folds]
+    n_arms = table["arm"].nunique()
+    everywhere = whole.groupby("scenario")["arm"].nunique() == n_arms
+    return whole[whole["scenario"].isin(everywhere.index[everywhere])].reset_index(drop=True)
+
+
+def summary(table, task=None):
+    """Mean ± SD of the scenario AUCs of every arm, beside the published values where asked for.
+
+    Args:
+        table: of `complete`.
+        task: name of a published task, for real images; None leaves the published column out.
+
+    Returns:
+        DataFrame arm, n_scenarios, mean_auc, sd_auc (SD over settings, ddof 1), and with `task`
+        published_mean and published_sd (NaN where the paper has none).
+    """
+    rows = []
+    known = published.tasks().set_index("task") if task is not None else None
+    for arm, part in table.groupby("arm", sort=False):
+        mean, sd = stats.mean_sd(part["auc"])
+        row = {"arm": arm, "n_scenarios": len(part), "mean_auc": mean, "sd_auc": sd}
+        if known is not None:
+            init = arm.split(",")[0]
+            has = task in known.index and f"auc_{init}" in known and arm.endswith("official")
+            row["published_mean"] = known.loc[task, f"auc_{init}"] if has else np.nan
+            row["published_sd"] = known.loc[task, f"sd_{init}"] if has else np.nan
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def intervals(predictions, level=0.95):
+    """AUC of every run with its DeLong interval, clustered by group (statistics.md, 2 and 3).
+
+    Returns:
+        DataFrame arm, scenario, fold, seed, auc, low, high, degenerate, n_images, n_groups,
+        n_positive.
+    """
+    rows = []
+    for (arm, scenario, fold, seed), part in predictions.groupby(
+        ["arm", "scenario", "fold", "seed"]
+    ):
+        found = stats.auc_ci(part["y_true"], part["y_score"], level, patients=part["group"])
+        rows.append(
+            {
+                "arm": arm,
+                "scenario": scenario,
+                "fold": fold,
+                "seed": seed,
+                "auc": found.auc,
+                "low": found.low,
+                "high": found.high,
+                "degenerate": found.degenerate,
+                "n_images": len(part),
+                "n_groups": part["group"].nunique(),
+                "n_positive": int(part["y_true"].sum()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def paired(predictions, arm_a, arm_b, level=0.95):
+    """DeLong's test of two arms in every cell both have, clustered by group.
+
+    Args:
+        predictions: of `gather`.
+        arm_a, arm_b: names of arms; the difference is a − b.
+
+    Returns:
+        DataFrame scenario, fold, seed, auc_a, auc_b, difference, low, high, p. One row is one pair
+        of networks on one test set: not to be averaged, and no star belongs on it.
+    """
+    keys = ["scenario", "fold", "seed"]
+    a, b = (predictions[predictions["arm"] == arm] for arm in (arm_a, arm_b))
+    joined = a.merge(b, on=[*keys, "row"], suffixes=("_a", "_b"), validate="one_to_one")
+    rows = []
+    for cell, part in joined.groupby(keys):
+        scores = part["y_score_a"], part["y_score_b"]
+        found = stats.delong_test(part["y_true_a"], *scores, patients=part["group_a"], level=level)
+        names = ("auc_a", "auc_b", "difference", "low", "high", "p")
+        rows.append(dict(zip(keys, cell, strict=True)) | {n: getattr(found, n) for n in names})
+    return pd.DataFrame(rows)
+
+
+def gain(table, arm_a, arm_b):
+    """Mean gain of one arm over another over their common scenarios, in points.
+
+    Returns:
+        (points, n): 100 × the mean of AUC_a − AUC_b, and over how many scenarios.
+    """
+    wide = table.pivot(index="scenario", columns="arm", values="auc")[[arm_a, arm_b]].dropna()
+    return 100 * float((wide[arm_a] - wide[arm_b]).mean()), len(wide)
+
+
+def averaged_rocs(predictions, scenarios_that_count):
+    """Mean ROC and SD over scenarios of every arm (statistics.md, section 10).
+
+    Returns:
+        DataFrame arm, fpr, tpr_mean, tpr_sd.
+    """
+    parts = []
+    used = predictions[predictions["scenario"].isin(set(scenarios_that_count))]
+    for arm, part in used.groupby("arm", sort=False):
+        parts.append(stats.average_roc(part).assign(arm=arm))
+    return pd.concat(parts, ignore_index=True)
+
+
+def chosen(predictions_val, arm):
+    """The scenario with the lowest validation loss, averaged over folds: val chooses, never test.
+
+    Args:
+        predictions_val: val rows of `rin.records.predictions(runs, "val")`, with `arm`.
+        arm: which arm.
+
+    Returns:
+        Name of the scenario.
+    """
+    part = predictions_val[predictions_val["arm"] == arm]
+    p = part["y_score"].clip(1e-7, 1 - 1e-7)
+    q = part["y_score_negative"].clip(1e-7, 1 - 1e-7)
+    y = part["y_true"]
+    loss = -(y * (np.log(p) + np.log1p(-q)) + (1 - y) * (np.log1p(-p) + np.log(q))) / 2
+    per_fold = loss.groupby([part["scenario"], part["fold"]]).mean()
+    return per_fold.groupby("scenario").mean().idxmin()

@@ -1,0 +1,60 @@
+"""What pages put between their cells: the phantom banner, tables with a csv link, sources."""
+
+import base64
+import html
+from pathlib import Path
+
+from IPython.display import HTML, Markdown
+
+from rin import paths
+
+BANNER = """<div class="admonition warning"><p class="admonition-title">Phantom images</p>
+<p>This page ran on synthetic images that only look like the real ones. It shows that the way from
+the files to the statistics works. No number on it is a finding about any weights or any
+disease.</p></div>"""
+
+
+def banner(phantom):
+    """The phantom banner as HTML; nothing for real images."""
+    return HTML(BANNER if phantom else "")
+
+
+def table(frame, name, folder=None, digits=3, caption=""):
+    """A table on the page, itself as a csv behind a link, and as a file where one is asked for.
+
+    Args:
+        frame: DataFrame; shown without its index.
+        name: of the csv, without suffix; also the anchor.
+        folder: where `<name>.csv` is written; None for the page alone.
+        digits: of floats on the page; the csv keeps them all.
+        caption: a sentence under the table.
+
+    Returns:
+        HTML.
+    """
+    if folder is not None:
+        keep(frame, name, folder)
+    link = base64.b64encode(frame.to_csv(index=False).encode()).decode()
+    body = frame.to_html(
+        index=False,
+        border=0,
+        float_format=lambda v: f"{v:.{digits}f}",
+        na_rep="n/a",
+        classes="dataframe",
+    )
+    said = f"{html.escape(caption)} " if caption else ""
+    anchor = f'<a download="{name}.csv" href="data:text/csv;base64,{link}">{name}.csv</a>'
+    return HTML(f'<div id="{name}">{body}<p><small>{said}{anchor}</small></p></div>')
+
+
+def bullets(*lines):
+    """Sentences as a Markdown list, numbers filled in by the caller."""
+    return Markdown("\n".join(f"- {line}" for line in lines))
+
+
+def keep(frame, name, folder):
+    """Write a table as `<folder>/<name>.csv`, whole or not at all; the path."""
+    file = Path(folder) / f"{name.replace(', ', '-')}.csv"
+    with paths.replacing(file) as work:
+        work.write_text(frame.to_csv(index=False))
+    return file
