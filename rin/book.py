@@ -62,7 +62,8 @@ def plan(root, profile, data=None):
         data: dict from task to a folder of real images, which replaces the profile's.
 
     Raises:
-        BookError: no such profile, or parameters for a page the book does not have.
+        BookError: no such profile, parameters for a page the book does not have, or data for a
+            task no page is about.
     """
     home = root / "params" / profile
     if not home.is_dir():
@@ -76,6 +77,9 @@ def plan(root, profile, data=None):
     if strange:
         raise BookError(f"params/{profile}: no page named {', '.join(sorted(strange))}")
     pages = []
+    known = {_task(file) for file in home.rglob("*.yaml")}
+    if lost := set(data or {}) - known:
+        raise BookError(f"params/{profile} has no page for {', '.join(sorted(lost))}")
     for stem, place in stems.items():
         own = home / f"{stem}.yaml"
         for file in [own if own.is_file() else None, *sorted((home / stem).glob("*.yaml"))]:
@@ -228,7 +232,7 @@ def _page(place, stem, file, profile, data):
     folder = f"runs/{profile}"
     if params.get("task") in data:
         # real and phantom runs never share a folder
-        changed = {"data_dir": str(paths.resolve(data[params["task"]]))}
+        changed = {"data_dir": data[params["task"]]}
         places = {k: v for k, v in params.items() if k in ("out_dir", "runs_dir")}
         folder += "-data"
         params |= changed | {k: v.replace(f"runs/{profile}", folder, 1) for k, v in places.items()}
@@ -293,8 +297,14 @@ def _pairs(texts):
         task, equals, folder = text.partition("=")
         if not equals:
             raise BookError(f"`--data` should be TASK=FOLDER. Received: {text!r}")
+        if not paths.resolve(folder).is_dir():
+            raise BookError(f"`--data` {text!r}: there is no folder {folder}")
         pairs[task] = folder
     return pairs
+
+
+def _task(file):
+    return run.read_params([file]).get("task")
 
 
 def _yaml(file):

@@ -19,7 +19,7 @@ def banner(phantom):
     return HTML(BANNER if phantom else "")
 
 
-def table(frame, name, folder=None, digits=3, caption=""):
+def table(frame, name, folder=None, digits=3, caption="", shown=None, rows=None):
     """A table on the page, itself as a csv behind a link, and as a file where one is asked for.
 
     Args:
@@ -28,6 +28,8 @@ def table(frame, name, folder=None, digits=3, caption=""):
         folder: where `<name>.csv` is written; None for the page alone.
         digits: of floats on the page; the csv keeps them all.
         caption: a sentence under the table.
+        shown: the columns that stand on the page; default all. The csv holds all of them.
+        rows: a slice of the rows that stand on the page; default all.
 
     Returns:
         HTML.
@@ -35,7 +37,9 @@ def table(frame, name, folder=None, digits=3, caption=""):
     if folder is not None:
         keep(frame, name, folder)
     link = base64.b64encode(frame.to_csv(index=False).encode()).decode()
-    body = frame.to_html(
+    part = frame if rows is None else frame.iloc[rows]
+    part = part if shown is None else part[shown]
+    body = part.to_html(
         index=False,
         border=0,
         float_format=lambda v: f"{v:.{digits}f}",

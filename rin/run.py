@@ -53,7 +53,7 @@ def run(page, params, out, kernel=None, log=print):
     out.mkdir(parents=True, exist_ok=True)
     try:
         with filelock.FileLock(out / ".lock", timeout=0):
-            return _run_locked(page, defaults | params, out, kernel, log)
+            return _run_locked(page, defaults, params, out, kernel, log)
     except filelock.Timeout:
         raise PageError(f"{out}: another run is writing there; wait for it to end") from None
 
@@ -146,8 +146,8 @@ def main(arguments=None):
     return 0
 
 
-def _run_locked(page, params, out, kernel, log):
-    done = out / page.name
+def _run_locked(page, defaults, given, out, kernel, log):
+    done, params = out / page.name, defaults | given
     facts = {
         "page": page.name,
         "page_fingerprint": records.fingerprint(_read(page).cells),
@@ -164,7 +164,7 @@ def _run_locked(page, params, out, kernel, log):
     log(f"{page.stem}: running …")
     started = time.perf_counter()
     partial = out / f"{page.stem}.partial.ipynb"
-    _execute(page, partial, params, kernel)
+    _execute(page, partial, given, kernel)
     os.replace(partial, done)
     seconds = round(time.perf_counter() - started, 1)
     seeds = {name: value for name, value in params.items() if "seed" in name}
@@ -174,13 +174,12 @@ def _run_locked(page, params, out, kernel, log):
     return done
 
 
-def _execute(page, partial, params, kernel):
+def _execute(page, partial, given, kernel):
     import papermill  # takes a second: only where a page really runs
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the kernel inherits it
-    given = {k: v for k, v in params.items() if v is not None}
     sockets = tempfile.mkdtemp(prefix="rin-")  # a short path: sockets allow about 100 characters
     config = Config()
     # ports of parallel runs can clash; so would ipc sockets, which lie in the working directory
@@ -190,7 +189,7 @@ def _execute(page, partial, params, kernel):
         papermill.execute_notebook(
             str(page),
             str(partial),
-            given,
+            {name: value for name, value in given.items() if value is not None},
             kernel_name=kernel,
             config=config,
             progress_bar=False,

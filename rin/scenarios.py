@@ -32,16 +32,21 @@ class Run:
     classifier: str = "gap"
 
     @property
+    def init_name(self):
+        """The init for tables and folders: of a path only the stem, so that no path gets there."""
+        return self.init.replace("\\", "/").rsplit("/", 1)[-1].split(".")[0]
+
+    @property
     def name(self):
-        """A folder name; an init given as a path shows its stem."""
-        init = self.init.replace("\\", "/").rsplit("/", 1)[-1].split(".")[0]
-        parts = [init, self.preprocess, str(self.scenario), self.classifier]
+        """A folder name."""
+        parts = [self.init_name, self.preprocess, str(self.scenario), self.classifier]
         return "-".join([*parts, f"fold{self.fold}", f"seed{self.seed}"])
 
     def facts(self):
         """The run as one flat dict, for tables and records."""
         rest = {k: v for k, v in asdict(self).items() if k != "scenario"}
-        return rest | asdict(self.scenario) | {"scenario": str(self.scenario)}
+        shown = {"init": self.init_name, "scenario": str(self.scenario)}
+        return rest | asdict(self.scenario) | shown
 
 
 def grid(backbones=BACKBONES, learning_rates=None):

@@ -17,6 +17,12 @@ def watermark(figure, phantom=True):
         The figure.
     """
     if phantom:
-        style = {"fontsize": 26, "color": "0.35", "alpha": 0.28, "weight": "bold", "rotation": 20}
+        style = {
+            "fontsize": 26,
+            "color": PALETTE[3],
+            "alpha": 0.4,
+            "weight": "bold",
+            "rotation": 20,
+        }
         figure.text(0.5, 0.5, WATERMARK, ha="center", va="center", zorder=100, **style)
     return figure

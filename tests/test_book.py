@@ -1,0 +1,213 @@
+"""The book: its templates, its configuration, and the built site as a reader meets it."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from rin import book
+
+ROOT = Path(__file__).resolve().parents[1]
+TEMPLATES = sorted((ROOT / "book").glob("*.ipynb"))
+PAGES = book.toc_pages(yaml.safe_load((ROOT / "_toc.yml").read_text()))
+KNOWN_CONFIG = {
+    "title", "author", "copyright", "only_build_toc_files", "exclude_patterns", "execute",
+    "bibtex_bibfiles", "html", "launch_buttons", "sphinx",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("file", TEMPLATES, ids=lambda p: p.stem)
+def test_a_template_has_one_title_one_parameters_cell_and_no_outputs(file):
+    cells = nbformat.read(file, as_version=4).cells
+    titles = [
+        line
+        for cell in cells
+        if cell.cell_type == "markdown"
+        for line in cell.source.split("\n")
+        if line.startswith("# ")
+    ]
+    assert len(titles) == 1 and cells[0].source.startswith(titles[0])
+    assert sum("parameters" in cell.metadata.get("tags", []) for cell in cells) == 1
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    assert not any(cell.outputs or cell.execution_count for cell in code)
+    assert f"book/{file.stem}" in PAGES
+    nbformat.validate(nbformat.read(file, as_version=4))
+
+
+def test_every_page_of_the_toc_exists_and_every_page_is_in_the_toc():
+    present = {f"book/{p.stem}" for p in (ROOT / "book").iterdir() if p.suffix in (".md", ".ipynb")}
+    assert set(PAGES) == present
+
+
+def test_the_configuration_holds_known_keys_only_and_those_that_matter():
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    assert set(config) <= KNOWN_CONFIG
+    assert config["execute"] == {"execute_notebooks": "off", "stderr_output": "remove"}
+    assert config["only_build_toc_files"] is True
+    assert config["sphinx"]["config"]["mathjax_path"] == "mathjax/tex-svg.js"
+    assert (ROOT / "book/_static/mathjax/tex-svg.js").stat().st_size > 2_000_000
+
+
+def executed(*cells, end="2026-01-01"):
+    notebook = nbformat.v4.new_notebook()
+    notebook.metadata["papermill"] = {"end_time": end}
+    notebook.cells = [nbformat.v4.new_code_cell(source, execution_count=1) for source in cells]
+    return notebook
+
+
+def test_an_error_a_half_run_page_and_a_run_without_end_are_faults():
+    assert book.faults(executed("x = 1")) == []
+    failed = executed("x = 1", "y")
+    failed.cells[1].outputs = [nbformat.v4.new_output("error", ename="E", evalue="", traceback=[])]
+    assert book.faults(failed) == ["cell 1 holds an error"]
+    half = executed("x = 1", "y")
+    half.cells[1].execution_count = None
+    assert book.faults(half) == ["cell 1 was not run"]
+    assert book.faults(executed("x", end=None)) == ["its run has no end"]
+    marked = executed("x")
+    marked.cells[0].metadata["tags"] = ["papermill-error-cell-tag"]
+    assert book.faults(marked) == ["cell 0 is papermill's error mark"]
+
+
+def test_the_demo_plans_all_backbones_and_both_tasks_with_titles_of_their_own():
+    pages = book.plan(ROOT, "demo")
+    tuned = [p for p in pages if p.template.endswith("02_fine_tune_a_backbone.ipynb")]
+    assert {(p.params["task"], p.params["backbone"]) for p in tuned} >= {
+        ("breast", name)
+        for name in ("resnet50", "densenet121", "inception_v3", "inception_resnet_v2")
+    } | {("pediatric", "resnet50")}
+    breast = [p for p in tuned if p.params["task"] == "breast"]
+    assert all({"head", "top10"} <= set(p.params["learning_rates"]) for p in breast)
+    assert any("all" in p.params["learning_rates"] for p in breast)
+    for page in pages:
+        same = [p for p in pages if p.template == page.template]
+        assert len({p.title for p in same}) == len(same) == len({p.place for p in same})
+    assert len({p.out for p in pages}) == len(pages)
+
+
+def test_real_images_get_run_folders_of_their_own(tmp_path):
+    pages = book.plan(ROOT, "demo", {"breast": str(tmp_path)})
+    for page in pages:
+        real = page.params.get("task") == "breast"
+        assert (page.params.get("data_dir") == str(tmp_path)) == real
+        assert page.out.startswith("runs/demo-data/" if real else "runs/demo/")
+        for key in ("out_dir", "runs_dir"):
+            if key in page.params:
+                assert page.params[key].startswith("runs/demo-data" if real else "runs/demo")
+
+
+def test_a_profile_that_is_not_there_and_a_page_that_is_not_are_refused(tmp_path):
+    with pytest.raises(book.BookError, match="no profile 'nothing'.*demo"):
+        book.plan(ROOT, "nothing")
+    shutil.copy(ROOT / "_toc.yml", tmp_path)
+    shutil.copytree(ROOT / "book", tmp_path / "book")
+    (tmp_path / "params/mine").mkdir(parents=True)
+    (tmp_path / "params/mine/07_nowhere.yaml").write_text("a: 1\n")
+    with pytest.raises(book.BookError, match="no page named 07_nowhere"):
+        book.plan(tmp_path, "mine")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The whole book, made by its own command from the pages' defaults in a copy of the project."""
+    home = tmp_path_factory.mktemp("project")
+    for name in ("book", "rin"):
+        (home / name).symlink_to(ROOT / name)
+    for name in ("_toc.yml", "_config.yml"):
+        shutil.copy(ROOT / name, home)
+    (home / "params/smoke").mkdir(parents=True)
+    command = [sys.executable, "-m", "rin.book", "--profile", "smoke", "--jobs", "1"]
+    done = subprocess.run(command, cwd=home, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert done.stdout.strip().endswith("_build/html/index.html")
+    return home / "_build/html"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_page_is_built(site):
+    for place in PAGES:
+        assert (site / f"{place}.html").is_file(), place
+
+
+class Assets(HTMLParser):
+    """Addresses that a browser would load by itself."""
+
+    LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        if tag == "link" and values.get("rel") in ("next", "prev", "search", "canonical", "index"):
+            return
+        if tag in self.LOADED and values.get(self.LOADED[tag]):
+            self.found.append(values[self.LOADED[tag]])
+
+
+@pytest.mark.slow
+def test_no_page_refers_to_an_outside_asset_and_all_its_own_are_there(site):
+    for file in site.rglob("*.html"):
+        parser = Assets()
+        parser.feed(file.read_text())
+        for address in parser.found:
+            assert not re.match(r"(https?:)?//", address), f"{file.name}: {address}"
+            if not address.startswith(("data:", "#")):
+                target = (file.parent / address.split("?")[0].split("#")[0]).resolve()
+                assert target.exists(), f"{file.name}: {address}"
+
+
+@pytest.mark.slow
+def test_phantom_pages_carry_the_banner_and_no_published_column_difference_or_p(site):
+    for place in PAGES:
+        if re.search(r"/0[234]_", place):
+            text = (site / f"{place}.html").read_text()
+            assert "Phantom images" in text
+            assert "published_mean" not in re.sub(r"<div class=\"cell_input.*?</div>", "", text)
+    judged = (site / "book/03_judge_a_task.html").read_text()
+    assert "no difference between inits is shown, and no P" in judged
+    assert "published_mean</th>" not in judged
+
+
+@pytest.mark.slow
+def test_every_figure_has_alt_text(site):
+    for file in (site / "book").rglob("*.html"):
+        for tag in re.findall(r"<img[^>]*_images/[^>]*>", file.read_text()):
+            alt = re.search(r'alt="([^"]*)"', tag)
+            assert alt and len(alt[1]) > 20 and not alt[1].startswith("../"), f"{file.name}: {tag}"
+
+
+@pytest.mark.slow
+def test_no_page_shows_a_raw_image_name_or_a_path_of_this_machine(site):
+    for file in (site / "book").rglob("*.html"):
+        text = file.read_text()
+        for raw in (r"benign \(\d+\)", r"person\d+_(bacteria|virus)", str(ROOT), str(Path.home())):
+            assert not re.search(raw, text), f"{file.name}: {raw}"
+
+
+@pytest.mark.slow
+def test_a_browser_asks_for_nothing_outside_and_renders_the_mathematics(site, tmp_path):
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no Chromium on this machine: the HTML was checked, a browser was not")
+    log = tmp_path / "net.json"
+    page = site / "book/01_read_the_published_statistics_again.html"
+    command = [
+        chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={log}",
+        "--virtual-time-budget=20000", "--dump-dom", page.as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert "<mjx-container" in done.stdout
+    asked = set(re.findall(r'"url":"(https?://[^"]+)"', log.read_text()))
+    assert not asked, json.dumps(sorted(asked))
