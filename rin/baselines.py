@@ -52,7 +52,15 @@ def scores(manifest, store, positive, seed=0):
 
     Returns:
         DataFrame `baseline`, `fold`, `auc`.
+
+    Raises:
+        ValueError: the rows do not match, or `positive` is none of the labels.
     """
+    if list(manifest["image"]) != list(store.index["image"]):
+        raise ValueError("the manifest's rows are not the store's: make the store from it")
+    if positive not in set(manifest["label"]):
+        choices = manifests.classes(manifest)
+        raise ValueError(f"`positive` should be one of {choices}. Received: positive={positive!r}")
     y = (manifest["label"] == positive).to_numpy(int)
     known, small = facts(store).to_numpy(), thumbnails(store)
     forest = RandomForestClassifier(300, min_samples_leaf=5, random_state=seed)

@@ -24,20 +24,23 @@ def gather(runs_dir, task):
         the init and its preprocess.
 
     Raises:
-        JudgeError: no finished run, or runs of different data or settings.
+        JudgeError: no finished run, or runs of different data, settings, classifiers or weights.
     """
     runs = records.training_runs(runs_dir, task)
     if runs.empty:
         raise JudgeError(
             f"{runs_dir}: no finished run of task {task!r}; fine-tune a backbone first"
         )
-    if len(several := set(runs["data_fingerprint"])) > 1:
-        text = f"runs of {len(several)} different data sets or splits; remove or move the old ones"
-        raise JudgeError(f"{runs_dir}: {text}")
-    arm = runs["init"] + ", " + runs["preprocess"]
-    runs.insert(0, "arm", arm)
+    _same("data sets or splits", runs["data_fingerprint"], runs_dir)
+    read = [records.read(folder) for folder in runs["folder"]]
+    _same("settings", [str(record.get("settings")) for record in read], runs_dir)
+    _same("classifiers", runs["classifier"], runs_dir)  # a scenario's name doesn't tell them apart
+    files = pd.Series([str(record.get("init_fingerprint")) for record in read])
+    for (init, backbone), several in files.groupby([runs["init"], runs["backbone"]]):
+        _same(f"weight files of {init} {backbone}", several, runs_dir)
     predictions = records.predictions(runs)
-    predictions.insert(0, "arm", predictions["init"] + ", " + predictions["preprocess"])
+    for frame in (runs, predictions):
+        frame.insert(0, "arm", frame["init"] + ", " + frame["preprocess"])
     return runs, predictions
 
 
@@ -85,20 +88,20 @@ def summary(table, task=None):
 
     Args:
         table: of `complete`.
-        task: name of a published task, for real images; None leaves the published column out.
+        task: name of the task, for real images; None for phantoms.
 
     Returns:
-        DataFrame arm, n_scenarios, mean_auc, sd_auc (SD over settings, ddof 1), and with `task`
-        published_mean and published_sd (NaN where the paper has none).
+        DataFrame arm, n_scenarios, mean_auc, sd_auc (SD over settings, ddof 1), and for a
+        published task published_mean and published_sd (NaN for arms the paper does not have).
     """
     rows = []
-    known = published.tasks().set_index("task") if task is not None else None
+    known = published.tasks().set_index("task")
     for arm, part in table.groupby("arm", sort=False):
         mean, sd = stats.mean_sd(part["auc"])
         row = {"arm": arm, "n_scenarios": len(part), "mean_auc": mean, "sd_auc": sd}
-        if known is not None:
-            init = arm.split(",")[0]
-            has = task in known.index and f"auc_{init}" in known and arm.endswith("official")
+        if task in known.index:
+            init, preprocess = arm.rsplit(", ", 1)
+            has = f"auc_{init}" in known and preprocess == "official"
             row["published_mean"] = known.loc[task, f"auc_{init}"] if has else np.nan
             row["published_sd"] = known.loc[task, f"sd_{init}"] if has else np.nan
         rows.append(row)
@@ -143,19 +146,22 @@ def paired(predictions, arm_a, arm_b, level=0.95):
         arm_a, arm_b: names of arms; the difference is a − b.
 
     Returns:
-        DataFrame scenario, fold, seed, auc_a, auc_b, difference, low, high, p. One row is one pair
-        of networks on one test set: not to be averaged, and no star belongs on it.
+        DataFrame scenario, fold, seed, auc_a, auc_b, difference, low, high, p, degenerate (a
+        difference without variance, hence P 0: not a finding), n_images, n_groups. One row is one
+        pair of networks on one test set: not to be averaged, and no star belongs on it.
     """
     keys = ["scenario", "fold", "seed"]
+    names = ["auc_a", "auc_b", "difference", "low", "high", "p", "degenerate"]
     a, b = (predictions[predictions["arm"] == arm] for arm in (arm_a, arm_b))
     joined = a.merge(b, on=[*keys, "row"], suffixes=("_a", "_b"), validate="one_to_one")
     rows = []
     for cell, part in joined.groupby(keys):
         scores = part["y_score_a"], part["y_score_b"]
         found = stats.delong_test(part["y_true_a"], *scores, patients=part["group_a"], level=level)
-        names = ("auc_a", "auc_b", "difference", "low", "high", "p")
-        rows.append(dict(zip(keys, cell, strict=True)) | {n: getattr(found, n) for n in names})
-    return pd.DataFrame(rows)
+        facts = {name: getattr(found, name) for name in names}
+        counts = {"n_images": found.n_images, "n_groups": found.n_patients}
+        rows.append(dict(zip(keys, cell, strict=True)) | facts | counts)
+    return pd.DataFrame(rows, columns=[*keys, *names, "n_images", "n_groups"])
 
 
 def gain(table, arm_a, arm_b):
@@ -185,16 +191,30 @@ def chosen(predictions_val, arm):
     """The scenario with the lowest validation loss, averaged over folds: val chooses, never test.
 
     Args:
-        predictions_val: val rows of `rin.records.predictions(runs, "val")`, with `arm`.
+        predictions_val: val rows of `rin.records.predictions(runs, "val")`, with `arm`; rows of
+            other sets are not looked at.
         arm: which arm.
 
     Returns:
-        Name of the scenario.
+        Name of the scenario, among those with every fold the arm has.
+
+    Raises:
+        JudgeError: no scenario of this arm has all of its folds.
     """
-    part = predictions_val[predictions_val["arm"] == arm]
+    mine = (predictions_val["arm"] == arm) & (predictions_val["split"] == "val")
+    part = predictions_val[mine]
     p = part["y_score"].clip(1e-7, 1 - 1e-7)
     q = part["y_score_negative"].clip(1e-7, 1 - 1e-7)
     y = part["y_true"]
     loss = -(y * (np.log(p) + np.log1p(-q)) + (1 - y) * (np.log1p(-p) + np.log(q))) / 2
-    per_fold = loss.groupby([part["scenario"], part["fold"]]).mean()
-    return per_fold.groupby("scenario").mean().idxmin()
+    per_fold = loss.groupby([part["scenario"], part["fold"]]).mean().unstack("fold")
+    whole = per_fold.dropna()  # the mean of fewer folds, perhaps the easy ones, is no match
+    if whole.empty:
+        raise JudgeError(f"no scenario of arm {arm!r} has val predictions in all of its folds")
+    return whole.mean(axis=1).idxmin()
+
+
+def _same(name, values, runs_dir):
+    if (several := len(set(values))) > 1:
+        text = f"runs of {several} different {name}; remove or move the old ones"
+        raise JudgeError(f"{runs_dir}: {text}")

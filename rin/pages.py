@@ -2,6 +2,7 @@
 
 import base64
 import html
+import re
 from pathlib import Path
 
 from IPython.display import HTML, Markdown
@@ -26,7 +27,7 @@ def table(frame, name, folder=None, digits=3, caption="", shown=None, rows=None)
         frame: DataFrame; shown without its index.
         name: of the csv, without suffix; also the anchor.
         folder: where `<name>.csv` is written; None for the page alone.
-        digits: of floats on the page; the csv keeps them all.
+        digits: of floats on the page, more where a small one would read as 0; the csv keeps all.
         caption: a sentence under the table.
         shown: the columns that stand on the page; default all. The csv holds all of them.
         rows: a slice of the rows that stand on the page; default all.
@@ -42,11 +43,12 @@ def table(frame, name, folder=None, digits=3, caption="", shown=None, rows=None)
     body = part.to_html(
         index=False,
         border=0,
-        float_format=lambda v: f"{v:.{digits}f}",
+        float_format=lambda value: _number(value, digits),
         na_rep="n/a",
         classes="dataframe",
     )
     said = f"{html.escape(caption)} " if caption else ""
+    name = html.escape(name)
     anchor = f'<a download="{name}.csv" href="data:text/csv;base64,{link}">{name}.csv</a>'
     return HTML(f'<div id="{name}">{body}<p><small>{said}{anchor}</small></p></div>')
 
@@ -57,8 +59,17 @@ def bullets(*lines):
 
 
 def keep(frame, name, folder):
-    """Write a table as `<folder>/<name>.csv`, whole or not at all; the path."""
-    file = Path(folder) / f"{name.replace(', ', '-')}.csv"
+    """Write a table as `<folder>/<name>.csv`, whole or not at all; the path.
+
+    Whatever is no plain character becomes "-": the names of arms may stand in the name.
+    """
+    file = Path(folder) / f"{re.sub(r'[^A-Za-z0-9_.+-]+', '-', name)}.csv"
     with paths.replacing(file) as work:
-        work.write_text(frame.to_csv(index=False))
+        work.write_text(frame.to_csv(index=False), encoding="utf-8")
     return file
+
+
+def _number(value, digits):
+    text = f"{value:.{digits}f}"
+    reads_as_zero = value != 0 and float(text) == 0  # a learning rate, a P value
+    return f"{value:.{digits}g}" if reads_as_zero else text

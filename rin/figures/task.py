@@ -1,5 +1,8 @@
 """Figures of one task: example images, loss curves, the scenarios' swarm, the averaged ROC."""
 
+from itertools import cycle
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
@@ -25,15 +28,16 @@ def examples(manifest, root, phantom, per_class=4, height=160):
     """
     names = sorted(manifest["label"].unique())
     figure, axes = plt.subplots(
-        len(names), per_class, figsize=(2.0 * per_class, 2.15 * len(names)), layout="constrained"
-    )
-    for row, name in zip(np.atleast_2d(axes), names, strict=True):
+        len(names), per_class, figsize=(2.0 * per_class, 2.15 * len(names)), squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for row, name in zip(axes, names, strict=True):
         part = manifest[manifest["label"] == name].head(per_class)
         for ax in row:
             ax.set_axis_off()
         row[0].set_title(name, loc="left")
         for ax, item in zip(row, part.itertuples(), strict=False):
-            ax.imshow(images.resize(images.load(root / item.image), height), cmap="gray")
+            ax.imshow(images.resize(images.load(Path(root) / item.image), height), cmap="gray")
             if isinstance(item.mask, str):
                 mask = images.load_mask(root, item.mask, height)
                 if mask.any():
@@ -42,16 +46,19 @@ def examples(manifest, root, phantom, per_class=4, height=160):
 
 
 def losses(history, phantom):
-    """Training and validation loss over epochs, one panel a scenario, a line a fold.
+    """Training and validation loss over epochs, one panel a scenario, a line a run.
 
     Args:
-        history: DataFrame scenario, fold, epoch, loss, val_loss.
+        history: DataFrame scenario, fold, epoch, loss, val_loss, and init, preprocess and seed
+            where runs differ in them.
         phantom: whether to watermark.
 
     Returns:
         The Figure.
     """
     names = list(history["scenario"].unique())
+    one_backbone = len({name.split("-")[0] for name in names}) == 1
+    run = [key for key in ("init", "preprocess", "fold", "seed") if key in history]
     columns = min(len(names), 3)
     rows = -(-len(names) // columns)
     figure, axes = plt.subplots(
@@ -62,10 +69,11 @@ def losses(history, phantom):
         ax.set_axis_off()
     for ax, name in zip(axes.flat, names, strict=False):
         part = history[history["scenario"] == name]
-        for _, fold in part.groupby("fold"):
-            ax.plot(fold["epoch"], fold["loss"], color=PALETTE[0], alpha=0.8)
-            ax.plot(fold["epoch"], fold["val_loss"], color=PALETTE[1], alpha=0.8, linestyle="--")
-        ax.set_title(name.split("-", 1)[1], fontsize=10)
+        for _, one in part.groupby(run):
+            look = {"alpha": 0.8, "marker": ".", "markersize": 3}  # one epoch makes no line
+            ax.plot(one["epoch"], one["loss"], color=PALETTE[0], **look)
+            ax.plot(one["epoch"], one["val_loss"], color=PALETTE[1], linestyle="--", **look)
+        ax.set_title(name.split("-", 1)[1] if one_backbone else name, fontsize=10)
         ax.set_xlabel("epoch")
         ax.xaxis.get_major_locator().set_params(integer=True)
     axes[0, 0].set_ylabel("binary cross-entropy")
@@ -95,9 +103,10 @@ def swarm(table, summary, phantom, baseline=None):
             marker=MARKERS[kind], color=PALETTE[position], label=kind,
         )  # fmt: skip
     for x, row in enumerate(summary.itertuples()):
-        spread = 0 if np.isnan(row.sd_auc) else row.sd_auc
+        alone = np.isnan(row.sd_auc)  # one scenario has no SD
+        spread, words = (0, "") if alone else (row.sd_auc, f" ± {row.sd_auc:.2f}")
         ax.errorbar(x + 0.28, row.mean_auc, spread, fmt="_", color="0.2", capsize=4, markersize=14)
-        ax.annotate(f"{row.mean_auc:.2f} ± {row.sd_auc:.2f}", (x + 0.34, row.mean_auc), va="center")
+        ax.annotate(f"{row.mean_auc:.2f}{words}", (x + 0.34, row.mean_auc), va="center")
     ax.axhline(0.5, color="0.6", linewidth=1, linestyle=":")
     if baseline is not None:
         ax.axhline(baseline, color="0.4", linewidth=1, linestyle="--")
@@ -120,7 +129,7 @@ def roc_band(curves, summary, phantom):
     """
     figure, ax = plt.subplots(figsize=(4.8, 4.6), layout="constrained")
     means = summary.set_index("arm")["mean_auc"]
-    for color, (arm, part) in zip(PALETTE, curves.groupby("arm", sort=False), strict=False):
+    for color, (arm, part) in zip(cycle(PALETTE), curves.groupby("arm", sort=False), strict=False):
         ax.plot(part["fpr"], part["tpr_mean"], color=color, label=f"{arm}: AUC {means[arm]:.2f}")
         low = (part["tpr_mean"] - part["tpr_sd"]).clip(0, 1)
         high = (part["tpr_mean"] + part["tpr_sd"]).clip(0, 1)
@@ -131,12 +140,13 @@ def roc_band(curves, summary, phantom):
     return watermark(figure, phantom)
 
 
-def auc_rows(table, phantom):
+def auc_rows(table, phantom, level=0.95):
     """One line a run: AUC with its interval, folds of a scenario under each other.
 
     Args:
         table: DataFrame scenario, fold, auc, low, high (of `rin.judge.intervals`, one arm).
         phantom: whether to watermark.
+        level: coverage the intervals were made with, for the label.
 
     Returns:
         The Figure.
@@ -153,7 +163,7 @@ def auc_rows(table, phantom):
             part["auc"], y, xerr=error, fmt="o", markersize=4, color=color, label=f"fold {fold}"
         )
     ax.axvline(0.5, color="0.6", linewidth=1, linestyle=":")
-    ax.set(xlabel="test AUC, 95 % interval (DeLong, clustered)", xlim=(-0.02, 1.02))
+    ax.set(xlabel=f"test AUC, {100 * level:g} % interval (DeLong, clustered)", xlim=(-0.02, 1.02))
     ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
