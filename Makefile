@@ -34,7 +34,9 @@ book: $(READY)
 	  $(foreach pair,$(DATA),--data $(pair)) $(if $(KERNEL),--kernel $(KERNEL))
 
 test: $(READY) lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 600 -n $(JOBS) \
+	  --dist loadfile -o addopts="" book
 
 # The core tests on another Keras backend
 test-jax: $(READY)

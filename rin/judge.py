@@ -5,8 +5,6 @@ import pandas as pd
 
 from rin import published, records, stats
 
-ARM = ["init", "preprocess"]
-
 
 class JudgeError(ValueError):
     """Runs that can't be judged together."""

@@ -142,7 +142,7 @@ def predictions(runs, split="test", table="predictions"):
     keys = ["task", "init", "preprocess", "backbone", "trainable", "learning_rate", "scenario"]
     parts = []
     for row in runs.to_dict("records"):
-        part = pd.read_parquet(Path(row["folder"]) / f"{table}.parquet")
+        part = pd.read_parquet(Path(row["folder"]) / f"{table}.parquet").reset_index(drop=True)
         facts = {key: row[key] for key in [*keys, "fold", "seed"]}
         parts.append(pd.DataFrame(facts, index=part.index).join(part))
     long = pd.concat(parts, ignore_index=True)

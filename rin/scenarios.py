@@ -1,10 +1,12 @@
 """The 24 scenarios of the study, and what one run is."""
 
+import hashlib
 from dataclasses import asdict, dataclass
 
 BACKBONES = ("inception_resnet_v2", "resnet50", "densenet121", "inception_v3")
 # Source: the paper's Methods and the official README
 LEARNING_RATES = {"all": (1e-3, 1e-4), "head": (1e-2, 1e-3), "top10": (1e-2, 1e-3)}
+NAMED_INITS = ("random", "imagenet", "radimagenet")
 
 
 @dataclass(frozen=True, order=True)
@@ -16,7 +18,9 @@ class Scenario:
     learning_rate: float
 
     def __str__(self):
-        return f"{self.backbone}-{self.trainable}-{self.learning_rate:.0e}"
+        short = f"{self.learning_rate:.0e}"
+        rate = short if float(short) == self.learning_rate else repr(self.learning_rate)
+        return f"{self.backbone}-{self.trainable}-{rate}"
 
 
 @dataclass(frozen=True, order=True)
@@ -33,8 +37,11 @@ class Run:
 
     @property
     def init_name(self):
-        """The init for tables and folders: of a path only the stem, so that no path gets there."""
-        return self.init.replace("\\", "/").rsplit("/", 1)[-1].split(".")[0]
+        """The init for tables and folders: a path becomes its stem and six digits of its hash."""
+        if self.init in NAMED_INITS:
+            return self.init
+        stem = self.init.replace("\\", "/").rsplit("/", 1)[-1].split(".")[0]
+        return f"{stem}-{hashlib.sha256(self.init.encode()).hexdigest()[:6]}"
 
     @property
     def name(self):

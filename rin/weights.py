@@ -15,8 +15,8 @@ import numpy as np
 
 from rin import paths
 from rin.backbones import BACKBONES
+from rin.scenarios import NAMED_INITS
 
-INITS = ("random", "imagenet", "radimagenet")
 FOLDER_VARIABLE = "RIN_WEIGHTS"
 DEFAULT_FOLDER = "data/weights"
 # Source: a public record of the released ResNet50 file; the authors publish no checksums
@@ -84,7 +84,7 @@ def _file(path):
     path = paths.resolve(path)
     if not path.is_file():
         raise WeightsError(
-            f"`init` should be one of {INITS} or a weight file. Received: {str(path)!r}, "
+            f"`init` should be one of {NAMED_INITS} or a weight file. Received: {str(path)!r}, "
             "and there is no such file"
         )
     return path

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from rin import augment, datasets, images, manifest, paths, splits
+from rin import augment, datasets, images, manifest, paths, phantoms, splits
 from rin.datasets import DatasetError
 
 BUSI = "Dataset_BUSI_with_GT"
@@ -376,3 +376,10 @@ def test_the_readers_own_folder_is_taken_and_phantoms_only_where_there_are_some(
     assert datasets.is_phantom(home)["seed"] == 1
     with pytest.raises(DatasetError, match="`data_dir` is empty, and phantoms exist for"):
         datasets.locate("folder")
+
+
+def test_a_folder_inside_phantoms_counts_as_phantoms(tmp_path):
+    root = phantoms.write("pediatric", tmp_path / "chest", n=12)
+    assert datasets.is_phantom(root)["task"] == "pediatric"
+    assert datasets.is_phantom(root / "chest_xray" / "train")["task"] == "pediatric"
+    assert datasets.is_phantom(tmp_path) is None

@@ -78,8 +78,16 @@ def test_a_run_name_is_safe_as_a_folder_name():
 @pytest.mark.parametrize("init", ["/home/me/weights/mine.h5", r"C:\me\mine.weights.h5", "mine.h5"])
 def test_the_path_of_an_init_stays_out_of_names_and_tables(init):
     run = Run("breast", init, "official", scenarios.grid()[0], 0)
-    assert run.name == "mine-official-inception_resnet_v2-all-1e-03-gap-fold0-seed0"
-    assert run.facts()["init"] == "mine"
+    rest = "official-inception_resnet_v2-all-1e-03-gap-fold0-seed0"
+    assert re.fullmatch(rf"mine-[0-9a-f]{{6}}-{rest}", run.name)
+    assert run.name.startswith(run.facts()["init"])
+    elsewhere = Run("breast", f"other/{init}", "official", scenarios.grid()[0], 0)
+    assert elsewhere.name != run.name
+
+
+def test_rates_that_round_to_the_same_digit_keep_names_of_their_own():
+    names = {str(scenarios.Scenario("resnet50", "head", rate)) for rate in (1.5e-3, 2e-3, 1e-3)}
+    assert names == {f"resnet50-head-{rate}" for rate in ("0.0015", "2e-03", "1e-03")}
 
 
 def test_facts_survive_json_and_give_the_run_again():

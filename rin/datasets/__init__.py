@@ -157,9 +157,13 @@ def locate(name, data_dir="", n_phantoms=None, seed=0):
 
 
 def is_phantom(root):
-    """The settings of the phantoms written at `root`; None when the images are not ours."""
-    marker = Path(root) / "PHANTOM.json"
-    return json.loads(marker.read_text()) if marker.is_file() else None
+    """The settings of the phantoms at `root` or around it; None when the images are not ours."""
+    root = Path(root).resolve()
+    for home in (root, *root.parents):
+        marker = home / phantoms.MARKER
+        if marker.is_file():
+            return json.loads(marker.read_text())
+    return None
 
 
 _task = task  # `read` has an argument of that name

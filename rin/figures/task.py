@@ -95,7 +95,7 @@ def swarm(table, summary, phantom, baseline=None):
         The Figure.
     """
     arms = list(summary["arm"])
-    figure, ax = plt.subplots(figsize=(2.6 + 1.9 * len(arms), 4.2), layout="constrained")
+    figure, ax = plt.subplots(figsize=(3.2 + 1.9 * len(arms), 4.2), layout="constrained")
     kinds = [kind for kind in MARKERS if kind in set(table["trainable"])]
     for position, kind in enumerate(kinds):
         sns.swarmplot(
@@ -172,4 +172,11 @@ def auc_rows(table, phantom, level=0.95):
 
 def _legend_once(ax, title):
     found = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    ax.legend(found.values(), found.keys(), title=title, loc="lower left", frameon=False)
+    ax.legend(
+        found.values(),
+        found.keys(),
+        title=title,
+        loc="upper left",
+        bbox_to_anchor=(1, 1),
+        frameon=False,
+    )
