@@ -194,6 +194,7 @@ def _execute(page, partial, given, kernel):
             config=config,
             progress_bar=False,
             stdout_file=sys.stdout,
+            stderr_file=sys.stderr,
             cwd=str(paths.root()),
         )
     except PapermillExecutionError as error:

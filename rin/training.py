@@ -14,6 +14,7 @@ import filelock
 import keras
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from rin import augment, backbones, manifest, paths, records, weights
 
@@ -132,7 +133,9 @@ class Trainer:
 
         ranges = augment.RANGES[settings.augmentation]
         history, best, diverged = [], {"val_loss": math.inf}, False
-        for epoch in range(settings.epochs):
+        for epoch in tqdm(
+            range(settings.epochs), run.name, unit="epoch", mininterval=2, leave=False
+        ):
             seen = batches("train", ranges=ranges, epoch=epoch, seed=run.seed, shuffle=True)
             # Batches has the order; Keras would shuffle the batches once more, unkeyed
             loss = float(self.model.fit(seen, shuffle=False, verbose=0).history["loss"][-1])
