@@ -70,6 +70,8 @@ def keep(frame, name, folder):
 
 
 def _number(value, digits):
+    if value >= 2 and value == int(value):
+        return f"{value:.0f}"  # a mean of counts
     text = f"{value:.{digits}f}"
     reads_as_zero = value != 0 and float(text) == 0  # a learning rate, a P value
     return f"{value:.{digits}g}" if reads_as_zero else text

@@ -152,7 +152,8 @@ def auc_rows(table, phantom, level=0.95):
         The Figure.
     """
     names = list(table["scenario"].unique())
-    figure, ax = plt.subplots(figsize=(7.0, 0.7 + 0.42 * len(names)), layout="constrained")
+    height = 0.8 + len(names) * (0.2 + 0.11 * table["fold"].nunique())
+    figure, ax = plt.subplots(figsize=(7.0, height), layout="constrained")
     folds = sorted(table["fold"].unique())
     shift = np.linspace(-0.28, 0.28, len(folds)) if len(folds) > 1 else [0.0]
     for offset, fold, color in zip(shift, folds, PALETTE, strict=False):
