@@ -59,8 +59,7 @@ kernel: $(READY)
 # Pins, for maintainers: needs uv on the PATH. All extras are resolved together first, so that each
 # lock fits beside the core's. torch is the one package whose build (CPU or CUDA) decides what else
 # comes with it, so its lock names torch alone.
-LOCK := uv pip compile pyproject.toml --python-version 3.11 --no-header --no-annotate \
-  --no-emit-index-url --quiet
+LOCK := uv pip compile pyproject.toml --python-version 3.11 --no-header --no-annotate --quiet
 EXTRAS := gpu jax lab batch torch
 
 lock:
