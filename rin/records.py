@@ -61,8 +61,13 @@ def folder_fingerprint(folder):
 
 
 def runs_fingerprint(folder):
-    """16 hex digits over the fingerprints of all finished runs below a folder."""
-    return fingerprint(sorted(read(file.parent)["fingerprint"] for file in _records(folder)))
+    """16 hex digits over the fingerprints of all finished training runs below a folder.
+
+    Records of pages are left out: a page that reads runs may write its own beside them.
+    """
+    found = [read(file.parent) for file in _records(folder)]
+    marks = [record["fingerprint"] for record in found if record.get("kind") == "training"]
+    return fingerprint(sorted(marks))
 
 
 def write(folder, facts):
