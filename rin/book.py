@@ -218,6 +218,7 @@ def make(root, profile, data=None, jobs=1, kernel=None):
     pages = plan(root, profile, data)
     for page in pages:  # refuse before the first minute is spent
         run.check(page.params, run.parameters(root / page.template), page.place)
+        _check_data(page)
     _write_phantoms(root, pages, log)
     execute(root, pages, jobs, kernel, log)
     stage(root, pages)
@@ -245,6 +246,15 @@ def _page(place, stem, file, profile, data):
         out=f"{folder}/pages/{stem}" + (f"/{name}" if name else ""),
         title=title,
     )
+
+
+def _check_data(page):
+    folder, task = page.params.get("data_dir"), page.params.get("task")
+    if folder and not paths.resolve(folder).is_dir():
+        raise BookError(
+            f"{page.place}: there is no folder {folder}; put the {task} images there, or name their "
+            f'folder with make book DATA="{task}=FOLDER"'
+        )
 
 
 def _run_one(root, page, kernel, log):

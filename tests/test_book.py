@@ -113,6 +113,15 @@ def test_a_profile_that_is_not_there_and_a_page_that_is_not_are_refused(tmp_path
         book.plan(tmp_path, "mine")
 
 
+def test_a_profile_whose_images_are_missing_is_refused_before_anything_runs(tmp_path, monkeypatch):
+    for name in ("book", "rin", "params", "_toc.yml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(book.BookError, match="no folder data/breast.*DATA=.breast=FOLDER"):
+        book.make(tmp_path, "paper")
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """The whole book, made by its own command from the pages' defaults in a copy of the project."""
