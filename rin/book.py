@@ -252,8 +252,8 @@ def _check_data(page):
     folder, task = page.params.get("data_dir"), page.params.get("task")
     if folder and not paths.resolve(folder).is_dir():
         raise BookError(
-            f"{page.place}: there is no folder {folder}; put the {task} images there, or name their "
-            f'folder with make book DATA="{task}=FOLDER"'
+            f"{page.place}: there is no folder {folder}; put the {task} images there, or name "
+            f'their folder with make book DATA="{task}=FOLDER"'
         )
 
 
