@@ -232,3 +232,19 @@ def test_a_browser_asks_for_nothing_outside_and_renders_the_mathematics(site, tm
         dom, asked = load(site / f"{place}.html", tmp_path)
         assert asked == set()
     assert "<mjx-container" in dom
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_smoke_runs_of_two_pages_are_the_same_runs(site):
+    """Page 02 makes fold 0, page 03 folds 0 and 1 when there are none: neither spoils the other."""
+    home = site.parents[1]
+    command = [sys.executable, "-m", "rin.run", "book/03_judge_a_task.ipynb", "--out", "runs/again"]
+    shutil.rmtree(home / "runs/smoke")
+    for page in ("03_judge_a_task", "02_fine_tune_a_backbone", "03_judge_a_task"):
+        command[3] = f"book/{page}.ipynb"
+        command[5] = f"runs/again-{page}"
+        subprocess.run(command, cwd=home, check=True, capture_output=True)
+    settings = {file.read_text().split('"settings"')[1].split("}")[0] for file in
+                (home / "runs/smoke/breast").rglob("record.json")}  # fmt: skip
+    assert len(settings) == 1
