@@ -87,16 +87,16 @@ def check(params, defaults, page="page"):
     Raises:
         PageError: names the parameter and lists the known ones.
     """
-    unknown = sorted(set(params) - set(defaults))
+    unknown, known = sorted(set(params) - set(defaults)), ", ".join(sorted(defaults))
     if unknown:
-        known = ", ".join(sorted(defaults))
         raise PageError(f"{page}: unknown parameter {', '.join(unknown)}; known ones: {known}")
     for name, value in params.items():
         if not _fits(value, defaults[name]):
             hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if _is_number(value) else ""
             raise PageError(
                 f"{page}: `{name}` should be like {defaults[name]!r} "
-                f"({type(defaults[name]).__name__}). Received: {name}={value!r}{hint}"
+                f"({type(defaults[name]).__name__}). Received: {name}={value!r}{hint}; "
+                f"known parameters: {known}"
             )
 
 

@@ -82,7 +82,7 @@ def test_changed_parameters_page_or_data_run_it_again(tmp_path):
             "unknown parameter rates; known ones: anything, flag, items, n, name, rate",
         ),
         ({"rate": "1e-4"}, "write 1.0e-3"),
-        ({"n": 1.5}, "`n` should be like 2 .int."),
+        ({"n": 1.5}, "`n` should be like 2 .int.*known parameters: anything, flag"),
         ({"n": True}, "`n` should be like 2"),
         ({"flag": 1}, "`flag` should be like True"),
         ({"items": ["a"]}, "`items` should be like"),
