@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ import pandas as pd
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from rin import dicom, polygons
 from rin import manifest as manifests
 
 INTERPOLATIONS = {
@@ -23,6 +25,8 @@ INTERPOLATIONS = {
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # Pillow knows more, some of which run other programs
 MAX_PIXELS = 80_000_000  # below the size at which Pillow itself starts to warn
 ON_BAD_IMAGE = ("stop", "skip")
+SLICE = re.compile(r"^(?P<file>.+\.npy)#(?P<number>\d+)$")  # one slice of a volume
+BATCH = 10_000  # files handed to the threads at once: a million waiting calls fill the memory
 STORE_VERSION = 1  # raise it when the stored pixels change
 
 
@@ -60,14 +64,18 @@ class Store:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def load(path, bits=None):
-    """Decode one PNG or JPEG file (any mode, 8 or 16 bits, alpha over black) to grey.
+def load(path, bits=None, window=None):
+    """Decode one PNG, JPEG, TIFF, BMP or DICOM file, or one slice of a `.npy` volume, to grey.
 
-    Pixels come as they are stored: an EXIF orientation is not applied, as in the official code,
-    so that image, mask and published folds keep one geometry.
+    Any mode, 8 or 16 bits; alpha over black. Pixels come as they are stored: an EXIF orientation
+    is not applied, as in the official code, so that image, mask and published folds keep one
+    geometry. `volume.npy#12` is slice 12 of a uint8 volume `(slices, h, w)`.
 
     Args:
         path: the file.
+        window: (level, width) of a DICOM image, in the units its rescale slope gives (Hounsfield
+            for CT): level − width/2 becomes 0, level + width/2 becomes 255. Default: the window
+            its header names, else its full range.
         bits: significant bits of a 16-bit file, 9 to 16; default 16. Scanners often fill
             only 12 of them, which `bits=12` spreads over 0–255.
 
@@ -78,13 +86,30 @@ def load(path, bits=None):
         ImageError: whatever goes wrong, naming the file.
     """
     try:
-        return _decode(path, bits)
+        return _decode(path, bits, window)
     except Exception as error:
         raise ImageError({str(path): str(error) or type(error).__name__}) from error
 
 
+def opener(manifest, root):
+    """A function from an image's name to its pixels, in its own window where it has one.
+
+    Args:
+        manifest: a validated manifest; its column `window`, if any, holds "level/width" or NA.
+        root: folder its paths start from.
+    """
+    windows = {}
+    if "window" in manifest:
+        named = manifest.dropna(subset=["window"])
+        pairs = named["window"].str.split("/", expand=True).astype(float)
+        windows = dict(zip(named["image"], pairs.itertuples(index=False, name=None), strict=True))
+    return lambda name: load(Path(root) / name, window=windows.get(name))
+
+
 def load_mask(root, cell, size=None):
     """The union of one manifest row's masks: bool, `(h, w)` or `(size, size)` (nearest).
+
+    A mask is an image file, or `case.xml#1.0`: region 0 drawn on image 1 of a DDTI case.
 
     Args:
         root: folder the manifest's paths start from.
@@ -96,7 +121,7 @@ def load_mask(root, cell, size=None):
     files = [Path(root) / name for name in manifests.masks(cell)]
     if not files:
         raise ImageError({str(root): "the manifest row names no mask"})
-    layers = [load(file) > 127 for file in files]
+    layers = [_mask_layer(file) for file in files]
     for file, layer in zip(files, layers, strict=True):
         if layer.shape != layers[0].shape:
             said = (
@@ -105,6 +130,34 @@ def load_mask(root, cell, size=None):
             raise ImageError({str(file): said})
     union = np.logical_or.reduce(layers)
     return union if size is None else resize(union.astype(np.uint8), size, "nearest") > 0
+
+
+def misfits(manifest, root, store):
+    """Masks whose size is not their image's: dict from the mask's path to the reason.
+
+    Only headers are read. Regions of an xml are drawn in their image's size and can't misfit.
+
+    Args:
+        manifest, root, store: of one dataset; rows that are not in the store are passed over.
+    """
+    sizes = store.index.set_index("image")[["width", "height"]].to_dict("index")
+    found = {}
+    for row in manifest.dropna(subset=["mask"]).itertuples():
+        for name in manifests.masks(row.mask) if row.image in sizes else ():
+            if polygons.REGION.match(name):
+                continue
+            want = sizes[row.image]
+            try:
+                with Image.open(Path(root) / name, formats=FORMATS) as picture:
+                    width, height = picture.size
+            except (OSError, ValueError) as error:
+                found[name] = f"can't be read ({type(error).__name__})"
+                continue
+            if (width, height) != (want["width"], want["height"]):
+                found[name] = (
+                    f"mask is {width}×{height}, its image {want['width']}×{want['height']}"
+                )
+    return found
 
 
 def resize(image, size, interpolation="bilinear"):
@@ -162,12 +215,15 @@ def store(
     """
     check_on_bad_image(on_bad_image)
     _check_size(size)
-    root, names = Path(root), list(manifest["image"])
-    hashes = _each(lambda name: _file_hash(root / name), names, workers, "Hashing")
-    key = _key(names, hashes, size, interpolation)
+    root, names, open_image = Path(root), list(manifest["image"]), opener(manifest, root)
+    files = [manifests.file_of(root / name) for name in names]
+    distinct = list(dict.fromkeys(files))  # the slices of a volume share one
+    of_file = dict(zip(distinct, _each(_file_hash, distinct, workers, "Hashing"), strict=True))
+    hashes = [of_file[file] for file in files]
+    key = _key(names, hashes, size, interpolation, manifest.get("window"))
     home = Path(folder) / f"{size}px-{interpolation}-{key}"
     if not (home / "index.parquet").is_file():
-        _fill(home, root, names, size, interpolation, on_bad_image, workers)
+        _fill(home, root, names, open_image, size, interpolation, on_bad_image, workers)
     opened = _open(home)
     _judge(opened.bad, root, names, on_bad_image)
     return opened
@@ -184,17 +240,31 @@ def _check_size(value):
         raise ValueError(f"`size` should be an int of at least 1. Received: size={value!r}")
 
 
-def _decode(path, bits):
+def _mask_layer(file):
+    if polygons.REGION.match(file.name) is None:
+        values = load(file)
+        return values > (127 if values.max() > 1 else 0)  # some masks hold 0 and 1
+    try:
+        return polygons.mask(file)
+    except Exception as error:
+        raise ImageError({str(file): str(error) or type(error).__name__}) from error
+
+
+def _decode(path, bits, window):
     if bits is not None and not 9 <= bits <= 16:
         raise ValueError(f"`bits` should be 9 to 16. Received: bits={bits!r}")
+    if match := SLICE.match(str(path)):
+        return _slice(match["file"], int(match["number"]))
     if not Path(path).exists():
         raise FileNotFoundError("no such file")
     if not Path(path).is_file():
         raise IsADirectoryError("a file is expected, not a folder")
+    if dicom.is_dicom(path):
+        return dicom.read(path, window)
     try:
         picture = Image.open(path, formats=FORMATS)
     except UnidentifiedImageError:
-        raise ValueError("is empty, or no PNG or JPEG file") from None
+        raise ValueError("is empty, or no PNG, JPEG or DICOM file") from None
     with picture:
         if picture.width * picture.height > MAX_PIXELS:
             raise ValueError(
@@ -204,6 +274,17 @@ def _decode(path, bits):
             raise ValueError(f"{picture.n_frames} frames, one expected")
         picture.load()
         return _to_grey(picture, bits)
+
+
+def _slice(file, number):
+    volume = np.load(file, mmap_mode="r", allow_pickle=False)
+    if volume.ndim != 3 or volume.dtype != np.uint8:
+        raise ValueError(
+            f"an array of {volume.dtype} {volume.shape}, uint8 (slices, rows, columns) expected"
+        )
+    if number >= len(volume):
+        raise ValueError(f"has {len(volume)} slices, no slice {number}")
+    return np.array(volume[number])
 
 
 def _to_grey(picture, bits):
@@ -231,19 +312,25 @@ def _file_hash(path):
         return "unreadable"
 
 
-def _key(names, hashes, size, interpolation):
+def _key(names, hashes, size, interpolation, windows=None):
     lines = [f"{STORE_VERSION} {size} {interpolation}"]
+    lines += [] if windows is None else list(windows.fillna("").astype(str))
     lines += [f"{name} {digest}" for name, digest in zip(names, hashes, strict=True)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
 def _each(function, items, workers, title):
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        bar = tqdm(pool.map(function, items), title, total=len(items), unit="image", mininterval=1)
-        return list(bar)
+    bar = tqdm(total=len(items), desc=title, unit="image", mininterval=1)
+    done = []
+    with bar, ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        for start in range(0, len(items), BATCH):
+            for result in pool.map(function, items[start : start + BATCH]):
+                done.append(result)
+                bar.update()
+    return done
 
 
-def _fill(home, root, names, size, interpolation, on_bad_image, workers):
+def _fill(home, root, names, open_image, size, interpolation, on_bad_image, workers):
     """Write a store beside its place, then move it there whole."""
     home.parent.mkdir(parents=True, exist_ok=True)
     needed, free = len(names) * size**2, shutil.disk_usage(home.parent).free
@@ -260,12 +347,12 @@ def _fill(home, root, names, size, interpolation, on_bad_image, workers):
         def one(item):
             row, name = item
             try:
-                image = load(root / name)
+                image = open_image(name)
             except ImageError as error:
                 return {"image": name, "reason": next(iter(error.problems.values()))}
             array[row] = resize(image, size, interpolation)
             height, width = image.shape
-            n_bytes = (root / name).stat().st_size
+            n_bytes = Path(manifests.file_of(root / name)).stat().st_size
             facts = {"width": width, "height": height, "n_bytes": n_bytes}
             return {"image": name, "image_id": image_id(image)} | facts
 

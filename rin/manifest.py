@@ -4,17 +4,24 @@ import contextlib
 import hashlib
 import hmac
 import os
+import re
 import secrets
 import tempfile
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 import pandas as pd
+from tqdm import tqdm
 
 from rin import paths
 
 COLUMNS = ("image", "label", "patient", "group", "mask", "modality", "anatomy")
 SPLITS = ("train", "val", "test")
+INSIDE = re.compile(r"\.(npy|xml)#[\d.]+$", re.I)  # a slice of a volume, a region of a case
 MASK_SEPARATOR = "|"  # several masks of one image stand in one cell
+# what leaves the root in any path of a cell, on any system: nothing at all, a slash or backslash
+# in front, a drive, a step up; one pattern for whole columns, as a million paths take minutes
+OUTSIDE = r"(?:^|\|)(?:$|\||[/\\]|[A-Za-z]:)|(?:^|[/\\|])\.\.(?:$|[/\\|])"
+MANY = 100_000  # rows from which a progress bar is shown
 KEY_FILE = "data/patient.key"
 
 
@@ -71,6 +78,21 @@ def split_columns(frame):
 def masks(cell):
     """The mask paths of one manifest cell as a list; empty where there is none."""
     return [] if pd.isna(cell) else str(cell).split(MASK_SEPARATOR)
+
+
+def inside(cells):
+    """Whether every path of a cell is relative and stays inside the root; NA stays NA.
+
+    Args:
+        cells: Series of paths, several in one cell joined by "|".
+    """
+    return ~cells.str.contains(OUTSIDE)
+
+
+def file_of(path):
+    """The file a path of the manifest lies in: `a.npy#12` (a slice) and `a.xml#1.0` in `a.…`."""
+    path = str(path)
+    return path.rsplit("#", 1)[0] if INSIDE.search(path) else path
 
 
 def number_patients(raw_ids):
@@ -142,12 +164,7 @@ def _schema_problems(frame):
     import pandera.errors
     import pandera.pandas as pa
 
-    def relative(cell):
-        return all(_stays_inside(path) for path in masks(cell))
-
-    path_check = pa.Check(
-        relative, element_wise=True, ignore_na=True, error="is not a relative path inside the root"
-    )
+    path_check = pa.Check(inside, ignore_na=True, error="is not a relative path inside the root")
     split_check = pa.Check.isin(SPLITS, error="should be train, val or test")
     schema = pa.DataFrameSchema(
         {
@@ -162,15 +179,18 @@ def _schema_problems(frame):
         schema.validate(frame, lazy=True)
     except pandera.errors.SchemaErrors as error:
         cases = error.failure_cases.to_dict("records")
-        return list(dict.fromkeys(_sentence(frame, case) for case in cases))
+        names = frame["image"].fillna("a row without a name").to_numpy()
+        twice = frame[frame["image"].duplicated(keep=False)].dropna(subset=["image", "label"])
+        labels = twice.groupby("image")["label"].agg(sorted)
+        return list(dict.fromkeys(_sentence(case, names, labels) for case in cases))
     return []
 
 
-def _sentence(frame, case):
+def _sentence(case, names, labels):
     row, column, check = case["index"], case["column"], str(case["check"])
-    name = "table" if pd.isna(row) else frame["image"].fillna("a row without a name").iloc[int(row)]
+    name = "table" if pd.isna(row) else names[int(row)]
     if column == "image" and "unique" in check:
-        found = sorted(frame.loc[frame["image"] == case["failure_case"], "label"].dropna())
+        found = labels.get(case["failure_case"], [])
         return f"{name}: stands in the table more than once, with labels {found}"
     if check == "not_nullable":
         return f"{name}: {column} is empty"
@@ -190,16 +210,33 @@ def _group_problems(frame):
 def _missing_files(frame, root):
     if not root.is_dir():
         return [f"{root}: no such folder"]
-    problems = [
-        f"{p}: no such file under {root}" for p in frame["image"] if not (root / p).is_file()
-    ]
+    exists = _lookup(root)
+    images = tqdm(frame["image"], "Files", unit="image", mininterval=1, disable=len(frame) < MANY)
+    problems = [f"{p}: no such file under {root}" for p in images if not exists(file_of(p))]
     for row in frame.dropna(subset=["mask"]).itertuples():
-        absent = [m for m in masks(row.mask) if not (root / m).is_file()]
+        absent = [m for m in masks(row.mask) if not exists(file_of(m))]
         problems += [f"{row.image}: its mask {m} does not exist under {root}" for m in absent]
     return problems
 
 
-def _stays_inside(path):
-    posix, windows = PurePosixPath(path), PureWindowsPath(path)
-    absolute = posix.is_absolute() or bool(windows.drive) or bool(windows.root)
-    return bool(path) and not absolute and ".." not in posix.parts and ".." not in windows.parts
+def _lookup(root):
+    """A function: is there a file of that path? Each folder is listed once, not asked per file."""
+    listed = {}
+
+    def exists(path):
+        folder, _, name = path.rpartition("/")
+        if folder not in listed:
+            listed[folder] = _files(root / folder)
+        # some file systems know a file by other names too (upper case, other accents): ask them
+        return name in listed[folder] or (root / path).is_file()
+
+    return exists
+
+
+def _files(folder):
+    """Names of a folder's files; a link counts where it leads to one."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_file()}
+    except OSError:  # no such folder, or none that may be read: its files are asked one by one
+        return set()

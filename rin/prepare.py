@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from rin import datasets, images, manifest, paths, records, splits
+from rin.datasets.layout import with_excluded
 
 STORE_FOLDER = "data/store"
 
@@ -65,6 +66,8 @@ def prepare(
 
     Raises:
         ValueError: not exactly two classes, or `positive` is none of them.
+        rin.images.ImageError: unreadable images, or masks that do not fit their image; with
+            "skip" such images, or such masks alone, are left out.
     """
     row = datasets.task(task)
     root = datasets.locate(task, data_dir, n_phantoms)
@@ -79,8 +82,18 @@ def prepare(
         on_bad_image=on_bad_image,
     )
     frame = frame[~frame["image"].isin(store.bad)]
+    frame = _fitting_masks(frame, root, store, on_bad_image)
     frame = splits.assign(frame, protocol or row.protocol, seed)
     return Prepared(row, root, frame, store, names, datasets.is_phantom(root) is not None)
+
+
+def _fitting_masks(frame, root, store, on_bad_image):
+    wrong = images.misfits(frame, root, store)
+    if wrong and on_bad_image == "stop":
+        raise images.ImageError({str(root / name): why for name, why in wrong.items()})
+    bad = frame["mask"].map(lambda cell: any(m in wrong for m in manifest.masks(cell)))
+    frame = frame.assign(mask=frame["mask"].mask(bad))
+    return with_excluded(frame, {"mask of another size, left out": list(wrong)})
 
 
 def _classes(row, frame, positive):

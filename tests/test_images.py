@@ -112,9 +112,9 @@ def two_frames(path):
 
 
 BROKEN = {
-    "empty": (b"", "is empty, or no PNG or JPEG file"),
-    "text": (b"not an image at all", "is empty, or no PNG or JPEG file"),
-    "garbage": (bytes(range(256)) * 8, "is empty, or no PNG or JPEG file"),
+    "empty": (b"", "is empty, or no PNG, JPEG or DICOM file"),
+    "text": (b"not an image at all", "is empty, or no PNG, JPEG or DICOM file"),
+    "garbage": (bytes(range(256)) * 8, "is empty, or no PNG, JPEG or DICOM file"),
     "garbage behind a PNG's head": (png(8, 8)[:40] + bytes(range(256)), ""),
     "too many pixels": (png(9000, 9000), "9000×9000 pixels"),
     "a bomb": (png(60000, 60000), "exceeds limit"),
@@ -205,6 +205,80 @@ def test_masks_that_do_not_fit_or_are_absent_are_named(tmp_path):
             images.load_mask(tmp_path, cell)
 
 
+def test_a_mask_of_zeros_and_ones_is_no_empty_mask(tmp_path):
+    for name, values in (("ones", [[0, 1]]), ("usual", [[100, 255]]), ("empty", [[0, 0]])):
+        saved(tmp_path / f"{name}.png", Image.fromarray(np.array(values, np.uint8)))
+    assert images.load_mask(tmp_path, "ones.png").tolist() == [[False, True]]
+    assert images.load_mask(tmp_path, "usual.png").tolist() == [[False, True]]
+    assert not images.load_mask(tmp_path, "empty.png").any()
+
+
+def test_masks_of_another_size_than_their_image_are_found(folder, draw):
+    frame, root, home = folder
+    draw(root / "m0.png", shape=(20, 24))
+    draw(root / "m1.png", shape=(24, 21))
+    (root / "m2.png").write_bytes(b"no image")
+    frame = frame.assign(mask=["m0.png", "m0.png|m1.png", "m2.png", *[None] * 3])
+    found = images.misfits(frame, root, images.store(frame, root, 8, home))
+    assert found == {
+        "m0.png": "mask is 24×20, its image 24×21",  # of 1.png
+        "m1.png": "mask is 21×24, its image 24×21",
+        "m2.png": "can't be read (UnidentifiedImageError)",
+    }
+
+
+VOLUME = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+
+
+def test_one_slice_of_a_volume_is_an_image(tmp_path):
+    np.save(tmp_path / "v.npy", VOLUME)
+    assert (images.load(tmp_path / "v.npy#1") == VOLUME[1]).all()
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        (VOLUME[0], "uint8 \\(slices, rows, columns\\) expected"),
+        (VOLUME.astype(float), "an array of float64"),
+        (VOLUME[:1], "has 1 slices, no slice 1"),
+        (np.array([{"a": 1}]), "allow_pickle=False|Python objects"),
+    ],
+)
+def test_a_volume_that_is_none_is_refused_and_never_unpickled(wrong, said, tmp_path):
+    np.save(tmp_path / "v.npy", wrong)
+    with pytest.raises(images.ImageError, match=said):
+        images.load(tmp_path / "v.npy#1")
+
+
+def test_a_truncated_volume_is_refused(tmp_path):
+    np.save(tmp_path / "v.npy", VOLUME)
+    whole = (tmp_path / "v.npy").read_bytes()
+    (tmp_path / "v.npy").write_bytes(whole[:-5])
+    with pytest.raises(images.ImageError, match="v.npy#1"):
+        images.load(tmp_path / "v.npy#1")
+
+
+def test_the_window_of_a_row_reaches_the_decoder_and_makes_a_store_of_its_own(folder, monkeypatch):
+    frame, root, home = folder
+    seen, plain = [], images.load
+    monkeypatch.setattr(
+        images, "load", lambda path, window=None: seen.append((path.name, window)) or plain(path)
+    )
+    frame = frame.assign(window=["40/80", None, *["50/350.5"] * 4])
+    first = images.store(frame, root, 8, home, workers=1)
+    assert seen[:3] == [("0.png", (40, 80)), ("1.png", None), ("2.png", (50, 350.5))]
+    assert images.store(frame.drop(columns="window"), root, 8, home).folder != first.folder
+
+
+def test_a_volume_is_hashed_once_for_all_its_slices(tmp_path, monkeypatch):
+    np.save(tmp_path / "v.npy", VOLUME)
+    frame = pd.DataFrame({"image": ["v.npy#0", "v.npy#1"], "label": ["a", "b"]})
+    seen, plain = [], images._file_hash
+    monkeypatch.setattr(images, "_file_hash", lambda path: seen.append(path) or plain(path))
+    opened = images.store(manifest.validate(frame, tmp_path), tmp_path, 4, tmp_path / "store")
+    assert seen == [str(tmp_path / "v.npy")] and opened.array.shape == (2, 4, 4)
+
+
 def test_resizing_makes_a_square_and_refuses_nonsense():
     image = np.tile(GREY, (4, 1))
     assert images.resize(image, 2).shape == (2, 2)
@@ -277,7 +351,7 @@ def test_unreadable_images_are_left_out_when_asked(folder):
     (root / "1.png").write_bytes(b"")
     for _ in range(2):  # made, then reopened
         store = images.store(frame, root, 16, home, on_bad_image="skip")
-        assert store.bad == {"1.png": "is empty, or no PNG or JPEG file"}
+        assert store.bad == {"1.png": "is empty, or no PNG, JPEG or DICOM file"}
         assert list(store.index["image"]) == ["0.png", "2.png", "3.png", "4.png", "5.png"]
         assert len(store.array) == 5 and isinstance(store.array, np.memmap)
         assert (store.array[1] == images.resize(images.load(root / "2.png"), 16)).all()
@@ -306,7 +380,7 @@ def test_an_interrupted_fill_leaves_no_half_store(folder, monkeypatch, error):
     frame, root, home = folder
     load = images.load
 
-    def interrupted(path):
+    def interrupted(path, window=None):
         if path.name == "3.png":
             raise error
         return load(path)

@@ -25,6 +25,26 @@ def find_home(root, name, folders):
     )
 
 
+def with_excluded(frame, excluded):
+    """The frame, with what was left out of it added to `frame.attrs["excluded"]`.
+
+    Args:
+        frame: rows of a reader.
+        excluded: dict from a reason, a phrase such as "no TI-RADS", to the list of what was left
+            out for it: paths or names. Reasons with an empty list are dropped.
+
+    Returns:
+        The frame; `attrs["excluded"]` maps each reason to `{"n": count, "examples": first three}`.
+    """
+    said = {
+        why: {"n": len(names), "examples": [str(name) for name in names[:3]]}
+        for why, names in excluded.items()
+        if len(names)
+    }
+    frame.attrs["excluded"] = frame.attrs.get("excluded", {}) | said
+    return frame
+
+
 def list_images(folder, deep=False):
     """Image files of a folder, in order of their paths; hidden files and folders are left out.
 

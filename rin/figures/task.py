@@ -1,7 +1,6 @@
 """Figures of one task: example images, loss curves, the scenarios' swarm, the averaged ROC."""
 
 from itertools import cycle
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -26,7 +25,7 @@ def examples(manifest, root, phantom, per_class=4, height=160):
     Returns:
         The Figure.
     """
-    names = sorted(manifest["label"].unique())
+    names, open_image = sorted(manifest["label"].unique()), images.opener(manifest, root)
     figure, axes = plt.subplots(
         len(names), per_class, figsize=(2.0 * per_class, 2.15 * len(names)), squeeze=False,
         layout="constrained",
@@ -37,7 +36,7 @@ def examples(manifest, root, phantom, per_class=4, height=160):
             ax.set_axis_off()
         row[0].set_title(name, loc="left")
         for ax, item in zip(row, part.itertuples(), strict=False):
-            ax.imshow(images.resize(images.load(Path(root) / item.image), height), cmap="gray")
+            ax.imshow(images.resize(open_image(item.image), height), cmap="gray")
             if isinstance(item.mask, str):
                 mask = images.load_mask(root, item.mask, height)
                 if mask.any():
