@@ -1,101 +1,97 @@
-"""The audit: exact and near duplicates, and whether they leak across splits."""
+"""The audit: whether duplicates leak across splits, and what to leave out; their finders too."""
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-
-import imagehash
 import numpy as np
 import pandas as pd
-from PIL import Image
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from tqdm import tqdm
 
-from rin import images
 from rin import manifest as manifests
+from rin.duplicates import RULES, blank, duplicates, fingerprints, rule_of, within
+from rin.groups import chains, group, unchained
 
-THUMBNAIL = 64  # pixels a side of what is correlated
-# No single threshold serves every modality: speckle defeats correlation, so ultrasound uses a
-# coarse hash; elsewhere a fine hash must agree with the thumbnails.
-RULES = {
-    "US": {"hash_size": 8, "max_distance": 6, "min_correlation": None},
-    "default": {"hash_size": 16, "max_distance": 32, "min_correlation": 0.95},
-}
-BLOCK = 1024  # rows of the distance matrix held at once
-
-
-def duplicates(manifest, root, rule=None, on_bad_image="stop"):
-    """Pairs of images that show the same thing.
-
-    Exact duplicates have equal decoded pixels; near ones a difference hash (dHash) within
-    `max_distance` bits and, where the rule asks for it, thumbnails that correlate.
-
-    Args:
-        manifest: a validated manifest.
-        root: folder its paths start from.
-        rule: one of `RULES`' values; default by the manifest's modality.
-        on_bad_image: "stop", or "skip" to leave unreadable images out of the pairs.
-
-    Returns:
-        DataFrame `image_a`, `image_b`, `label_a`, `label_b`, `kind` (exact or near), `distance`
-        (bits of the hash that differ), `correlation` (of 64-pixel thumbnails), one row a pair.
-
-    Raises:
-        rin.images.ImageError: unreadable images, all of them named.
-    """
-    images.check_on_bad_image(on_bad_image)
-    rule = rule or rule_of(manifest)
-    prints = _fingerprints(list(manifest["image"]), Path(root), rule, on_bad_image)
-    first, second, distance = _close_pairs(prints["hash"], rule["max_distance"])
-    correlation = np.einsum("ij,ij->i", prints["thumb"][first], prints["thumb"][second])
-    exact = prints["id"][first] == prints["id"][second]
-    keep = exact | (correlation >= (rule["min_correlation"] or -np.inf))
-    label = manifest.set_index("image")["label"].reindex(prints["image"]).to_numpy()
-    table = pd.DataFrame(
-        {
-            "image_a": prints["image"][first],
-            "image_b": prints["image"][second],
-            "label_a": label[first],
-            "label_b": label[second],
-            "kind": np.where(exact, "exact", "near"),
-            "distance": distance,
-            "correlation": correlation.round(4),
-        }
-    )
-    return table[keep].reset_index(drop=True)
+__all__ = [
+    "RULES",
+    "across",
+    "blank",
+    "chains",
+    "clean",
+    "duplicates",
+    "fingerprints",
+    "group",
+    "leaks",
+    "rule_of",
+    "sample",
+    "twins",
+    "unchained",
+]
+CONFLICT = "duplicate with another label"
 
 
-def rule_of(manifest):
-    """The duplicate rule for a manifest: by its modality where that has one of its own."""
-    modalities = set(manifest["modality"].dropna())
-    return RULES[modalities.pop()] if modalities == {"US"} else RULES["default"]
-
-
-def group(manifest, pairs):
-    """Put duplicates, and patients that share one, into one `group`.
+def clean(manifest, pairs):
+    """The clean arm: without any image whose duplicate, exact or near, carries another label.
 
     Args:
         manifest: a validated manifest.
         pairs: what `duplicates` returned for it.
 
     Returns:
-        A copy of the manifest with `group` filled: running numbers `g0001`, … in row order.
-
-    Raises:
-        ValueError: a chain of duplicates joins more than max(20, 2 %) of the images: the
-            threshold does not fit these images.
+        The other rows of the manifest; `attrs["excluded"]` counts those left out.
     """
-    position = pd.Series(range(len(manifest)), index=manifest["image"])
-    patient = pd.factorize(manifest["patient"])[0]
-    known = np.flatnonzero(patient >= 0)
-    first_of = pd.Series(known).groupby(patient[known]).transform("first").to_numpy()
-    links = (position[pairs["image_a"]].to_numpy(), position[pairs["image_b"]].to_numpy())
-    _refuse_chain(manifest, _components(len(manifest), *links))
-    everything = (np.r_[links[0], known], np.r_[links[1], first_of])
-    number = _components(len(manifest), *everything)
-    order = pd.factorize(number)[0]  # numbered by first appearance
-    return manifest.assign(group=pd.array([f"g{n + 1:04d}" for n in order], dtype="string"))
+    pairs = within(pairs)
+    conflicts = pairs[(pairs["label_a"] != pairs["label_b"]).to_numpy()]
+    names = sorted({*conflicts["image_a"], *conflicts["image_b"]})
+    kept = manifest[~manifest["image"].isin(names)].reset_index(drop=True)
+    kept.attrs["excluded"] = dict(manifest.attrs.get("excluded", {}))
+    if names:
+        reason = {CONFLICT: {"n": len(names), "examples": names[:3]}}
+        kept.attrs["excluded"] |= reason
+    return kept
+
+
+def across(pairs, manifest):
+    """How many duplicate pairs stand in one set or across sets, with equal or unequal labels.
+
+    Args:
+        pairs: what `duplicates` returned for the manifest.
+        manifest: with `split_0`, …
+
+    Returns:
+        DataFrame `fold`, `kind` (exact or near), `labels` (same or other), `one_set`,
+        `across_sets` and, of these, `train_test`: counts of pairs, four rows a fold.
+    """
+    pairs = _present(pairs, manifest)
+    other = (pairs["label_a"] != pairs["label_b"]).to_numpy()
+    rows = []
+    for fold, column in enumerate(manifests.split_columns(manifest)):
+        a, b = _sides(pairs, manifest, column)
+        ends = ((a == "train") & (b == "test")) | ((a == "test") & (b == "train"))
+        for kind in ("exact", "near"):
+            for name, labels in (("same", ~other), ("other", other)):
+                part = labels & (pairs["kind"] == kind).to_numpy()
+                n = {"one_set": a == b, "across_sets": a != b, "train_test": ends}
+                n = {key: int((part & where).sum()) for key, where in n.items()}
+                rows.append({"fold": fold, "kind": kind, "labels": name} | n)
+    columns = ["fold", "kind", "labels", "one_set", "across_sets", "train_test"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def twins(pairs, manifest):
+    """Test images with a duplicate, exact or near, in the same fold's training set.
+
+    Returns:
+        DataFrame `fold`, `n_test`, `n_twins`, `n_other_label` (of these, with a twin of another
+        label), one row a fold.
+    """
+    pairs = _present(pairs, manifest)
+    other, rows = (pairs["label_a"] != pairs["label_b"]).to_numpy(), []
+    for fold, column in enumerate(manifests.split_columns(manifest)):
+        a, b = _sides(pairs, manifest, column)
+        here = ((a == "test") & (b == "train"), (b == "test") & (a == "train"))
+        n_test = int((manifest[column] == "test").sum())
+        row = {"fold": fold, "n_test": n_test}
+        for name, also in (("n_twins", True), ("n_other_label", other)):
+            sides = (pairs["image_a"][here[0] & also], pairs["image_b"][here[1] & also])
+            row[name] = pd.concat(sides).nunique()
+        rows.append(row)
+    return pd.DataFrame(rows, columns=["fold", "n_test", "n_twins", "n_other_label"])
 
 
 def leaks(manifest, by="group"):
@@ -107,71 +103,46 @@ def leaks(manifest, by="group"):
     Returns:
         DataFrame `fold`, `group`, `n_train`, `n_val`, `n_test`, `labels`; empty when none leaks.
     """
-    rows = []
+    found = []
     for fold, column in enumerate(manifests.split_columns(manifest)):
         counts = manifest.groupby([by, column]).size().unstack(fill_value=0)
         counts = counts.reindex(columns=list(manifests.SPLITS), fill_value=0)
-        for name, row in counts[(counts > 0).sum(axis=1) > 1].iterrows():
-            labels = " ".join(sorted(manifest.loc[manifest[by] == name, "label"].unique()))
-            rows.append(
-                {"fold": fold, "group": name, "labels": labels} | row.add_prefix("n_").to_dict()
-            )
+        counts = counts[(counts > 0).sum(axis=1) > 1]
+        rows = manifest[manifest[by].isin(counts.index)].groupby(by)["label"]
+        labels = rows.agg(lambda names: " ".join(sorted(names.unique())))
+        table = counts.add_prefix("n_").assign(fold=fold, labels=labels).rename_axis("group")
+        found.append(table.reset_index())
     columns = ["fold", "group", "n_train", "n_val", "n_test", "labels"]
-    return pd.DataFrame(rows, columns=columns)
+    found = [table for table in found if len(table)]
+    return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
 
 
-def _fingerprints(names, root, rule, on_bad_image):
-    """Hash bits, unit-length thumbnails, image ids and names of every readable image."""
+def sample(manifest, n, seed=0):
+    """A random part of a manifest: whole patients where they are known, until `n` images.
 
-    def one(name):
-        try:
-            image = images.load(root / name)
-        except images.ImageError as error:
-            return error
-        thumb = images.resize(image, THUMBNAIL).astype(np.float32).ravel()
-        thumb -= thumb.mean()
-        bits = imagehash.dhash(Image.fromarray(image), rule["hash_size"]).hash.ravel()
-        return bits, thumb, images.image_id(image), name
+    Args:
+        manifest: a validated manifest.
+        n: images wanted; 0 for all. The last patient drawn may bring a few more.
+        seed: int.
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(one, names)
-        found = list(tqdm(found, "Fingerprints", total=len(names), unit="image", mininterval=1))
-    bad = [error.problems for error in found if isinstance(error, images.ImageError)]
-    found = [item for item in found if not isinstance(item, images.ImageError)]
-    if bad and (on_bad_image == "stop" or not found):
-        raise images.ImageError({name: why for problem in bad for name, why in problem.items()})
-    bits, thumbs, ids, kept = zip(*found, strict=True)
-    thumbs = np.stack(thumbs)
-    thumbs /= np.maximum(np.linalg.norm(thumbs, axis=1, keepdims=True), 1e-9)
-    return {"hash": np.stack(bits), "thumb": thumbs, "id": np.array(ids), "image": np.array(kept)}
+    Returns:
+        The rows drawn, in the manifest's order; `attrs` are kept.
+    """
+    if not n or n >= len(manifest):
+        return manifest
+    unit = pd.factorize(manifest["patient"].fillna("image " + manifest["image"]))[0]
+    size = np.bincount(unit)
+    drawn = np.random.default_rng(seed).permutation(len(size))
+    drawn = drawn[: np.searchsorted(size[drawn].cumsum(), n) + 1]
+    return manifest[np.isin(unit, drawn)].reset_index(drop=True)
 
 
-def _close_pairs(bits, max_distance):
-    """All pairs (i < j) within `max_distance` differing bits, in blocks of rows."""
-    signs = np.where(bits, 1, -1).astype(np.float32)
-    n_bits = bits.shape[1]
-    found = []
-    for start in range(0, len(signs), BLOCK):
-        block = signs[start : start + BLOCK]
-        distance = ((n_bits - block @ signs.T) / 2).round().astype(np.int32)
-        i, j = np.nonzero(distance <= max_distance)
-        later = j > i + start
-        found.append((i[later] + start, j[later], distance[i[later], j[later]]))
-    return tuple(np.concatenate(part) for part in zip(*found, strict=True))
+def _present(pairs, manifest):
+    """The pairs within the rule whose images are both in the manifest."""
+    pairs = within(pairs)
+    return pairs[pairs[["image_a", "image_b"]].isin(set(manifest["image"])).all(axis=1)]
 
 
-def _components(n, first, second):
-    graph = coo_matrix((np.ones(len(first), dtype=bool), (first, second)), shape=(n, n))
-    return connected_components(graph, directed=False)[1]
-
-
-def _refuse_chain(manifest, number):
-    limit = max(20, int(0.02 * len(manifest)))
-    sizes = np.bincount(number)
-    if sizes.max() > limit:
-        example = manifest["image"].to_numpy()[np.flatnonzero(number == sizes.argmax())[:3]]
-        raise ValueError(
-            f"{sizes.max()} of {len(manifest)} images are joined by chains of near duplicates, at "
-            f"most {limit} expected, among them {', '.join(example)}: the threshold does not fit "
-            "these images (`rin.datasets.read` takes duplicates=False)"
-        )
+def _sides(pairs, manifest, column):
+    split = manifest.set_index("image")[column]
+    return (split.reindex(pairs[side]).to_numpy(object) for side in ("image_a", "image_b"))

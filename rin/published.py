@@ -8,6 +8,8 @@ from rin import stats
 
 N_SCENARIOS = 24  # 4 backbones × (2 + 2 + 2) ways to train
 LEVEL = 0.95
+# RadImageNet's anatomy folders that the paper calls otherwise
+ANATOMY_GROUPS = {"abd": "abdomen/pelvis", "af": "ankle/foot"}
 
 
 def tasks():
@@ -35,6 +37,59 @@ def dice():
     Source: Mei et al. 2022, Results and Figure 5, doi:10.1148/ryai.210315
     """
     return _read("published_dice.csv", dtype={"p": str})
+
+
+def database():
+    """The eleven modality-anatomy groups of RadImageNet.
+
+    Returns:
+        DataFrame, one row a group: `modality`, `anatomy`, `classes`, `average_class_size`,
+        `images`. The classes sum to 165, the images to 1,354,913.
+
+    Source: Mei et al. 2022, Figure 2, doi:10.1148/ryai.210315
+
+    >>> int(database().images.sum())
+    1354913
+    """
+    return _read("published_database.csv")
+
+
+def classes():
+    """The 165 classes of RadImageNet as released, typos and trailing underscores kept.
+
+    Names alone are not unique: a class is (modality, anatomy, class).
+
+    Returns:
+        DataFrame, one row a class in the order of public code that lists them (`unimed_index`):
+        `modality`, `anatomy` (the folder; ultrasound has none, there it is the class's own name,
+        and "thyroid" for both thyroid classes), `class`, `count` (images, where known: see
+        `note`), `source`, `note`; and two columns made here: `label`, as
+        `rin.datasets.radimagenet` writes it, and `group`, the paper's name of the anatomy.
+
+    Source: UniMed-CLIP's list of RadImageNet prompts and others, row by row in `source`
+    """
+    table = _read("radimagenet_classes.csv", dtype={"class": str, "count": "Int64"})
+    keys = list(zip(table["modality"], table["anatomy"], table["class"], strict=True))
+    label = [
+        "US/" + name if modality == "US" else "/".join((modality, anatomy, name))
+        for modality, anatomy, name in keys
+    ]
+    return table.assign(label=label, group=[anatomy_group(*key[:2]) for key in keys])
+
+
+def anatomy_group(modality, anatomy):
+    """The paper's name of an anatomy of RadImageNet; an unknown one stays as it is.
+
+    Args:
+        modality: CT, MR or US.
+        anatomy: as in `classes()`: the folder's name.
+
+    >>> anatomy_group("MR", "af"), anatomy_group("US", "liver"), anatomy_group("US", "thyroid")
+    ('ankle/foot', 'abdomen/pelvis', 'thyroid')
+    """
+    if modality == "US" and anatomy != "thyroid":
+        return "abdomen/pelvis"
+    return ANATOMY_GROUPS.get(anatomy, anatomy)
 
 
 def official_folds(task):

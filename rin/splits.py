@@ -3,15 +3,18 @@
 import warnings
 from pathlib import PurePosixPath
 
+import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from rin import manifest as manifests
-from rin import published
+from rin import published, sites
 
-PROTOCOLS = ("5-fold", "75/10/15", "official")
+PROTOCOLS = ("5-fold", "75/10/15", "official", "site-held-out")
 REFUSED_BELOW = 2  # images of a class in val or test: no AUC variance exists below
 WARNED_BELOW = 10
+MANY = 20_000  # groups of one image from which they are dealt apart: a group costs a millisecond
+SHOWN = 20  # small classes a warning names
 
 
 class SplitError(ValueError):
@@ -19,7 +22,7 @@ class SplitError(ValueError):
 
 
 class SmallSplitWarning(UserWarning):
-    """A val or test set holds fewer than ten images of a class."""
+    """A val or test set holds fewer than ten images of a class, of three or more: perhaps none."""
 
 
 def assign(manifest, protocol, seed=0):
@@ -29,8 +32,13 @@ def assign(manifest, protocol, seed=0):
     of StratifiedGroupKFold(10) for val. `75/10/15` deals groups into twenty folds: three for
     test, two for val. `official` takes the sets a dataset was released with (its `released`
     column), the published breast and thyroid folds, or else the split columns its csv files gave.
+    `site-held-out` tests on one site after the other (see `rin.sites.hold_out`).
     Rows are sorted by image first, so the order of files does not matter; an image without a
     group is a group of its own.
+
+    A class with fewer than two images in val or test has no AUC, which ends a task of two classes.
+    With more classes the others can still be learned and judged, and a database to pretrain on
+    may well hold classes of a few images (RadImageNet's differ a thousandfold): a warning says so.
 
     Args:
         manifest: a validated manifest.
@@ -41,18 +49,25 @@ def assign(manifest, protocol, seed=0):
         The manifest, sorted by image, with the split columns added (older ones replaced).
 
     Raises:
-        SplitError: fewer than two images of a class in a val or test set, or official folds that
-            do not cover these images.
+        SplitError: fewer than two images of a class in a val or test set (of two classes), an
+            empty val or test set, official folds that do not cover these images, or no sites to
+            hold out.
 
     Warns:
-        SmallSplitWarning: fewer than ten images of a class in a val or test set.
+        SmallSplitWarning: fewer than ten images of a class in a val or test set; of three or more
+            classes, perhaps none.
     """
     if protocol not in PROTOCOLS:
         raise ValueError(
             f"`protocol` should be one of {PROTOCOLS}. Received: protocol={protocol!r}"
         )
     frame = manifest.sort_values("image", kind="stable", ignore_index=True)
-    make = {"5-fold": _five_folds, "75/10/15": _single_split, "official": _official}[protocol]
+    make = {
+        "5-fold": _five_folds,
+        "75/10/15": _single_split,
+        "official": _official,
+        "site-held-out": _site_held_out,
+    }[protocol]
     splits = list(make(frame, seed))
     frame = frame.drop(columns=manifests.split_columns(frame))
     for fold, split in enumerate(splits):
@@ -63,15 +78,15 @@ def assign(manifest, protocol, seed=0):
 
 def counts(manifest):
     """Images, groups and images per class of every set: DataFrame, one row a fold and split."""
-    rows = []
+    rows, group = [], pd.Series(pd.factorize(groups(manifest))[0], index=manifest.index)
     for fold, column in enumerate(manifests.split_columns(manifest)):
-        for split in manifests.SPLITS:
-            part = manifest[manifest[column] == split]
-            per_class = {
-                f"n_{c}": int((part["label"] == c).sum()) for c in manifests.classes(manifest)
-            }
-            row = {"fold": fold, "split": split, "n_images": len(part)}
-            rows.append(row | {"n_groups": groups(part).nunique()} | per_class)
+        per_class = pd.crosstab(manifest[column], manifest["label"])
+        per_class = per_class.reindex(manifests.SPLITS, fill_value=0).sort_index(axis=1)
+        n_groups = group.groupby(manifest[column]).nunique().reindex(per_class.index, fill_value=0)
+        for split, found in per_class.iterrows():
+            row = {"fold": fold, "split": split, "n_images": int(found.sum())}
+            row |= {"n_groups": int(n_groups[split])} | found.add_prefix("n_").to_dict()
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -81,23 +96,44 @@ def groups(manifest):
 
 
 def _deal(frame, n_folds, seed=None):
-    """The fold number of each row under StratifiedGroupKFold; shuffled where a seed is given."""
-    folder = StratifiedGroupKFold(n_folds, shuffle=seed is not None, random_state=seed)
+    """The fold number of each row, classes spread evenly; shuffled where a seed is given."""
+    # numbered by first appearance, so that a group's name has no say in the split
+    group = pd.factorize(groups(frame))[0]
+    label = pd.factorize(frame["label"], sort=True)[0]
     number = pd.Series(-1, index=frame.index)
     with warnings.catch_warnings():
         # sparse classes are judged by `_judge`, with the counts that matter
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         try:
-            # numbered by first appearance, so that a group's name has no say in the split
-            number_of_group = pd.factorize(groups(frame))[0]
-            parts = list(folder.split(frame, frame["label"], number_of_group))
+            for rows, folder in _heaps(group, label, n_folds, seed):
+                parts = folder.split(rows, label[rows], group[rows])
+                for fold, (_, inside) in enumerate(parts):
+                    number.iloc[rows[inside]] = fold
         except ValueError as error:
             raise SplitError(
                 f"{len(frame)} images can't be dealt into {n_folds} folds: {error}"
             ) from error
-    for fold, (_, inside) in enumerate(parts):
-        number.iloc[inside] = fold
     return number
+
+
+def _heaps(group, label, n_folds, seed):
+    """Rows and who deals them: all at once, or a great many groups of one image apart.
+
+    Each heap is dealt with its classes spread evenly, so their union is even too. Some groups of
+    one image stay with the larger groups, which may be too few to be dealt alone: n_folds times
+    the number of classes hold n_folds images of one class at least.
+    """
+    alone = np.bincount(group)[group] == 1
+    by_group = StratifiedGroupKFold(n_folds, shuffle=seed is not None, random_state=seed)
+    if alone.sum() <= MANY:
+        return [(np.arange(len(group)), by_group)]
+    singles = np.flatnonzero(alone)
+    n_kept = 0 if alone.all() else min(n_folds * (label.max() + 1), len(singles) // 2)
+    alone[singles[np.linspace(0, len(singles) - 1, n_kept, dtype=int)]] = False
+    # always shuffled: without, a fold takes neighbors in order of their names
+    by_image = StratifiedKFold(n_folds, shuffle=True, random_state=seed or 0)
+    heaps = [(np.flatnonzero(~alone), by_group), (np.flatnonzero(alone), by_image)]
+    return [(rows, folder) for rows, folder in heaps if len(rows)]
 
 
 def _five_folds(frame, seed):
@@ -132,6 +168,14 @@ def _official(frame, seed):
     yield from (frame[column] for column in own)
 
 
+def _site_held_out(frame, seed):
+    try:
+        for _, split in sites.hold_out(frame, seed):
+            yield split
+    except ValueError as error:
+        raise SplitError(str(error)) from error
+
+
 def _published_folds(frame, folds):
     name = frame["image"].map(lambda path: PurePosixPath(path).name)
     absent = sorted(set(folds["image"]) - set(name))
@@ -144,7 +188,8 @@ def _published_folds(frame, folds):
     if len(unknown):
         raise SplitError(
             f"{len(unknown)} images stand in no official test set, "
-            f"among them {', '.join(unknown[:5])}"
+            f"among them {', '.join(unknown[:5])} "
+            "(thyroid: the reader's published_only leaves them out)"
         )
     for _, rows in folds.groupby("fold"):
         yield name.map(rows.set_index("image")["split"]).fillna("train")
@@ -161,12 +206,16 @@ def _judge(frame):
     held = table[table["split"].isin(["val", "test"])]
     small = []
     for row in held.to_dict("records"):
+        where = f"{row['split']} of fold {row['fold']}"
+        if not row["n_images"]:
+            raise SplitError(f"{where} is empty")
         for name in names:
-            n, where = row[f"n_{name}"], f"{row['split']} of fold {row['fold']}"
-            if n < REFUSED_BELOW:
+            n = row[f"n_{name}"]
+            if n < REFUSED_BELOW and len(names) <= 2:
                 raise SplitError(f"{where} holds {n} images of class {name!r}, at least 2 expected")
             if n < WARNED_BELOW:
                 small.append(f"{n} {name} in {where}")
     if small:
-        text = f"fewer than {WARNED_BELOW} images of a class: {'; '.join(small)}"
+        more = f"; and {len(small) - SHOWN} more" if len(small) > SHOWN else ""
+        text = f"fewer than {WARNED_BELOW} images of a class: {'; '.join(small[:SHOWN])}{more}"
         warnings.warn(text, SmallSplitWarning, stacklevel=3)

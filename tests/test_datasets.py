@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from rin import augment, datasets, images, manifest, paths, phantoms, splits
+from rin import augment, datasets, images, manifest, paths, phantoms, published, splits
 from rin.datasets import DatasetError
 
 BUSI = "Dataset_BUSI_with_GT"
@@ -359,11 +359,12 @@ def test_phantoms_are_known_by_their_marker(breast_root, tmp_path):
     assert datasets.is_phantom(tmp_path) is None
 
 
-def test_every_task_names_a_known_protocol_and_augmentation_and_sorted_classes():
+def test_every_task_names_a_known_protocol_and_augmentation_and_the_papers_classes():
     for name, row in datasets.TASKS.items():
         assert datasets.task(name) is row
         assert row.protocol in splits.PROTOCOLS and row.augmentation in augment.RANGES
-        assert row.classes is None or list(row.classes) == sorted(row.classes)
+    for paper in published.tasks().itertuples():
+        assert datasets.task(paper.task).classes == (paper.negative, paper.positive)
 
 
 def test_the_readers_own_folder_is_taken_and_phantoms_only_where_there_are_some(

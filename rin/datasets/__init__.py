@@ -2,87 +2,113 @@
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import filelock
 
 from rin import audit, paths, phantoms
 from rin import manifest as manifests
-from rin.datasets import breast, csv, folder, pediatric
+from rin.datasets import (
+    breast,
+    covid19,
+    csv,
+    folder,
+    mrnet,
+    pediatric,
+    radimagenet,
+    registry,
+    rsna_hemorrhage,
+    rsna_pneumonia,
+    sarscov2,
+    thyroid,
+)
 from rin.datasets.layout import DatasetError
 
-__all__ = ["PHANTOM_TASKS", "TASKS", "DatasetError", "Task", "is_phantom", "locate", "read", "task"]
+__all__ = [
+    "PHANTOM_TASKS",
+    "TASKS",
+    "DatasetError",
+    "Task",
+    "check",
+    "is_phantom",
+    "locate",
+    "read",
+    "task",
+]
 
 PHANTOM_TASKS = phantoms.TASKS
 
 
 @dataclass(frozen=True)
 class Task:
-    """A dataset and its question.
+    """A dataset and its question: how it is read, split and augmented, and its card.
 
     Attributes:
-        title: as it stands in a heading.
+        name: its key in `TASKS` and in the registry.
         classes: names in label order; index 1 is the positive class. None: those found, sorted.
         protocol: how the study splits it (see `rin.splits.PROTOCOLS`).
         augmentation: a key of `rin.augment.RANGES`: what the official script applies.
         scan: `root, options -> DataFrame`, the raw layout's reader.
-        source: where the images come from.
-        published: whether the paper has numbers for it.
-        show_images: whether its terms allow pages to show its images.
+        group_duplicates: whether `read` looks for duplicates where there are no patient ids.
     """
 
-    title: str
+    name: str
     classes: tuple | None
     protocol: str
     augmentation: str
     scan: object
-    source: str
-    published: bool
-    show_images: bool
+    group_duplicates: bool = True
+
+    @property
+    def card(self):
+        """Its `rin.datasets.registry.Card`, read when first asked for."""
+        return registry.cards()[self.name]
+
+    @property
+    def title(self):
+        """As it stands in a heading."""
+        return self.card.title
+
+    @property
+    def source(self):
+        """Where the images come from."""
+        return self.card.source
+
+    @property
+    def published(self):
+        """Whether the paper has numbers for it."""
+        return self.card.published
+
+    @property
+    def show_images(self):
+        """Whether pages may show its images."""
+        return self.card.show_images
 
 
-TASKS = {
-    "breast": Task(
-        title="Breast lesion malignancy (ultrasound, BUSI)",
-        classes=("benign", "malignant"),
-        protocol="5-fold",
-        augmentation="small",
-        scan=breast.scan,
-        source="Al-Dhabyani et al. 2020, Dataset of breast ultrasound images (CC BY 4.0)",
-        published=True,
-        show_images=True,
+BENIGN, TEAR = ("benign", "malignant"), ("no tear", "tear")
+_TASKS = (
+    Task("thyroid", BENIGN, "5-fold", "small", thyroid.scan),
+    Task("breast", BENIGN, "5-fold", "small", breast.scan),
+    Task("acl", TEAR, "5-fold", "small", partial(mrnet.scan, task="acl")),
+    Task("meniscus", TEAR, "5-fold", "small", partial(mrnet.scan, task="meniscus")),
+    Task("pneumonia", ("no pneumonia", "pneumonia"), "75/10/15", "large", rsna_pneumonia.scan),
+    Task("covid19", ("no COVID-19", "COVID-19"), "75/10/15", "large", covid19.scan),
+    Task(
+        "sarscov2",
+        ("community-acquired pneumonia", "SARS-CoV-2"),
+        "75/10/15",
+        "large",
+        sarscov2.scan,
     ),
-    "pediatric": Task(
-        title="Pediatric pneumonia (chest radiographs, Kermany)",
-        classes=("normal", "pneumonia"),
-        protocol="5-fold",
-        augmentation="large",
-        scan=pediatric.scan,
-        source="Kermany et al. 2018, Mendeley Data rscbjbr9sj (CC BY 4.0)",
-        published=False,
-        show_images=True,
-    ),
-    "folder": Task(
-        title="Your own images, one folder a class",
-        classes=None,
-        protocol="5-fold",
-        augmentation="large",
-        scan=folder.scan,
-        source="the reader's own images",
-        published=False,
-        show_images=True,
-    ),
-    "csv": Task(
-        title="Your own images, named by a csv",
-        classes=None,
-        protocol="5-fold",
-        augmentation="large",
-        scan=csv.scan,
-        source="the reader's own images",
-        published=False,
-        show_images=True,
-    ),
-}
+    Task("hemorrhage", ("no hemorrhage", "hemorrhage"), "75/10/15", "large", rsna_hemorrhage.scan),
+    Task("pediatric", ("normal", "pneumonia"), "5-fold", "large", pediatric.scan),
+    # 1.35 million images without patient ids: to look for duplicates would decode every one
+    Task("radimagenet", None, "75/10/15", "large", radimagenet.scan, group_duplicates=False),
+    Task("folder", None, "5-fold", "large", folder.scan),
+    Task("csv", None, "5-fold", "large", csv.scan),
+)
+TASKS = {row.name: row for row in _TASKS}
 
 
 def task(name):
@@ -96,7 +122,16 @@ def task(name):
     return TASKS[name]
 
 
-def read(task, root, *, patients="number", duplicates=None, on_bad_image="stop", **options):
+def read(
+    task,
+    root,
+    *,
+    patients="number",
+    duplicates=None,
+    clean=False,
+    on_bad_image="stop",
+    **options,
+):
     """Read a raw dataset into a validated manifest.
 
     Args:
@@ -104,12 +139,14 @@ def read(task, root, *, patients="number", duplicates=None, on_bad_image="stop",
         root: folder of the download; the manifest's paths start here.
         patients: "number" gives running numbers, "hash" keyed hashes (see `rin.manifest`).
         duplicates: whether exact and near duplicates join one group; default: where the
-            dataset has no patient ids.
+            dataset has no patient ids (not RadImageNet, which is too large), and with `clean`.
+        clean: whether to leave out images whose duplicate carries another label.
         on_bad_image: "stop" or "skip" unreadable images while duplicates are looked for.
         **options: the reader's own; see `rin.datasets.csv` and `rin.datasets.folder`.
 
     Returns:
         DataFrame with the columns of `rin.manifest.COLUMNS`, one row an image, sorted by path.
+        `.attrs["excluded"]` says what was left out: reason -> n and examples.
 
     Raises:
         DatasetError: the folder is missing or not in the layout expected.
@@ -119,18 +156,40 @@ def read(task, root, *, patients="number", duplicates=None, on_bad_image="stop",
     hide = {"number": manifests.number_patients, "hash": manifests.hash_patients}
     if patients not in hide:
         raise ValueError(f"`patients` should be number or hash. Received: patients={patients!r}")
-    scan, root = _task(task).scan, Path(root)
+    row, root = _task(task), Path(root)
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder; expected the {task} dataset there")
-    frame = scan(root, **options)
+    frame = row.scan(root, **options)
     if "patient" in frame:
         frame["patient"] = hide[patients](frame["patient"])
+    excluded = frame.attrs.get("excluded", {})
     frame = manifests.validate(frame, root, where=f"{task} in {root}")
+    frame.attrs["excluded"] = excluded
     if duplicates is None:
-        duplicates = frame["patient"].isna().any()
-    if duplicates:
-        frame = audit.group(frame, audit.duplicates(frame, root, on_bad_image=on_bad_image))
+        duplicates = clean or (row.group_duplicates and frame["patient"].isna().any())
+    if duplicates or clean:
+        pairs = audit.duplicates(frame, root, on_bad_image=on_bad_image)
+        frame, pairs = _cleaned(frame, pairs) if clean else (frame, pairs)
+        frame = audit.group(frame, pairs) if duplicates else frame
     return frame
+
+
+def check(task, root, **options):
+    """Read a dataset, print what was found beside what is expected, and return the table.
+
+    Args:
+        task, root, **options: as in `read`; duplicates are not looked for unless asked for.
+
+    Returns:
+        DataFrame of `rin.datasets.registry.compare`.
+
+    Raises:
+        What `read` raises.
+    """
+    frame, card = read(task, root, **({"duplicates": False} | options)), _task(task).card
+    table = registry.compare(frame, card, phantom=is_phantom(root) is not None)
+    print(registry.text(table, card))
+    return table
 
 
 def locate(name, data_dir="", n_phantoms=None, seed=0):
@@ -166,4 +225,11 @@ def is_phantom(root):
     return None
 
 
-_task = task  # `read` has an argument of that name
+def _cleaned(frame, pairs):
+    """The manifest without label conflicts, which `audit.clean` counts, and the remaining pairs."""
+    kept = audit.clean(frame, pairs)
+    remain = pairs["image_a"].isin(kept["image"]) & pairs["image_b"].isin(kept["image"])
+    return kept, pairs[remain].reset_index(drop=True)
+
+
+_task = task  # `read` and `check` have an argument of that name

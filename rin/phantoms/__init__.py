@@ -8,7 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from rin.phantoms import breast, pediatric
+from rin.phantoms import (
+    breast,
+    covid19,
+    mrnet,
+    pediatric,
+    radimagenet,
+    rsna_hemorrhage,
+    rsna_pneumonia,
+    sarscov2,
+    thyroid,
+)
 
 MARKER = "PHANTOM.json"
 NOTE = "These are synthetic images. No finding can rest on them."
@@ -26,6 +36,14 @@ class Writer(NamedTuple):
 WRITERS = {
     "breast": Writer(breast.write, n=120, size=160),
     "pediatric": Writer(pediatric.write, n=120, size=160),
+    "thyroid": Writer(thyroid.write, n=120, size=160),
+    "acl": Writer(mrnet.write_acl, n=120, size=96),
+    "meniscus": Writer(mrnet.write_meniscus, n=120, size=96),
+    "pneumonia": Writer(rsna_pneumonia.write, n=120, size=160),
+    "hemorrhage": Writer(rsna_hemorrhage.write, n=120, size=128),
+    "sarscov2": Writer(sarscov2.write, n=120, size=128),
+    "covid19": Writer(covid19.write, n=120, size=128),
+    "radimagenet": Writer(radimagenet.write, n=240, size=96),
 }
 TASKS = tuple(WRITERS)
 
