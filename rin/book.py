@@ -83,7 +83,7 @@ def plan(root, profile, data=None):
     for stem, place in stems.items():
         own = home / f"{stem}.yaml"
         for file in [own if own.is_file() else None, *sorted((home / stem).glob("*.yaml"))]:
-            pages.append(_page(place, stem, file, profile, data or {}))
+            pages.append(_page(root, place, stem, file, profile, data or {}))
     return pages
 
 
@@ -228,15 +228,20 @@ def make(root, profile, data=None, jobs=1, kernel=None):
     print(root / SITE / "index.html")
 
 
-def _page(place, stem, file, profile, data):
+def _page(root, place, stem, file, profile, data):
     params = run.read_params([file]) if file else {}
     folder = f"runs/{profile}"
+    changed = {}
     if params.get("task") in data:
-        # real and phantom runs never share a folder
         changed = {"data_dir": data[params["task"]]}
+    elif data and "roots" in run.parameters(root / f"{place}.ipynb"):
+        changed = {"roots": data}  # a page about all datasets
+    if changed:  # real and phantom runs never share a folder
         places = {k: v for k, v in params.items() if k in ("out_dir", "runs_dir")}
+        params |= changed | {
+            k: v.replace(f"runs/{profile}", f"runs/{profile}-data", 1) for k, v in places.items()
+        }
         folder += "-data"
-        params |= changed | {k: v.replace(f"runs/{profile}", folder, 1) for k, v in places.items()}
     name = file.stem if file and file.parent.name == stem else None
     title = ", ".join(str(params[k]) for k in ("task", "backbone") if k in params)
     return Page(

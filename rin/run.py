@@ -208,7 +208,10 @@ def _execute(page, partial, given, kernel):
 
 def _data_fingerprint(params):
     present = {name: params[name] for name in INPUT_FOLDERS if params.get(name)}
-    return {name: INPUT_FOLDERS[name](paths.resolve(value)) for name, value in present.items()}
+    found = {name: INPUT_FOLDERS[name](paths.resolve(value)) for name, value in present.items()}
+    for task, folder in (params.get("roots") or {}).items():
+        found[f"roots: {task}"] = records.folder_fingerprint(paths.resolve(folder))
+    return found
 
 
 def _read(page):

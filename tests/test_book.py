@@ -94,8 +94,10 @@ def test_the_demo_plans_all_backbones_and_both_tasks_with_titles_of_their_own():
 def test_real_images_get_run_folders_of_their_own(tmp_path):
     pages = book.plan(ROOT, "demo", {"breast": str(tmp_path)})
     for page in pages:
-        real = page.params.get("task") == "breast"
-        assert (page.params.get("data_dir") == str(tmp_path)) == real
+        about_all = "roots" in page.params
+        real = page.params.get("task") == "breast" or about_all
+        assert (page.params.get("data_dir") == str(tmp_path)) == (real and not about_all)
+        assert page.params.get("roots", {"breast": str(tmp_path)}) == {"breast": str(tmp_path)}
         assert page.out.startswith("runs/demo-data/" if real else "runs/demo/")
         for key in ("out_dir", "runs_dir"):
             if key in page.params:
