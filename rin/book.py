@@ -8,6 +8,7 @@ book goes on where it stopped.
 
 import argparse
 import copy
+import itertools
 import os
 import shutil
 import subprocess
@@ -98,19 +99,25 @@ def toc_pages(toc):
 
 
 def execute(root, pages, jobs, kernel=None, log=print):
-    """Run pages, those of one template side by side; a failure stops only what comes after it.
+    """Run pages side by side, those that read runs after those that make them.
+
+    A failure stops only the pages that would have read its runs.
 
     Raises:
         BookError: naming every page that failed.
     """
-    failed, number = [], 0
-    for template in dict.fromkeys(page.template for page in pages):
-        group = [page for page in pages if page.template == template]
+    made = [page for page in pages if not _reads_runs(root, page)]
+    ended = itertools.count(1)
+
+    def one(page):
+        code = _run_one(root, page, kernel, log)
+        log(f"[{next(ended)}/{len(pages)}] {page.place}: {'failed' if code else 'done'}")
+        return code
+
+    for group in (made, [page for page in pages if page not in made]):
         with ThreadPoolExecutor(jobs) as pool:
-            codes = list(pool.map(lambda page: _run_one(root, page, kernel, log), group))
-        number += len(group)
-        log(f"[{number}/{len(pages)}] {PurePosixPath(template).stem}: {len(group)} page(s)")
-        failed += [page.place for page, code in zip(group, codes, strict=True) if code]
+            codes = list(pool.map(one, group))
+        failed = [page.place for page, code in zip(group, codes, strict=True) if code]
         if failed:
             raise BookError(f"pages that failed: {', '.join(failed)}; finished ones are kept")
 
@@ -262,6 +269,10 @@ def _check_data(page):
         )
 
 
+def _reads_runs(root, page):
+    return "runs_dir" in run.parameters(root / page.template)
+
+
 def _run_one(root, page, kernel, log):
     log(f"{page.place}: started")
     values = root / page.out / "params.yaml"
@@ -269,9 +280,9 @@ def _run_one(root, page, kernel, log):
     values.write_text(yaml.safe_dump(page.params))
     command = [sys.executable, "-m", "rin.run", page.template, "-f", str(values)]
     command += ["--out", page.out] + (["--kernel", kernel] if kernel else [])
-    noise = values.with_name("stderr.txt")  # progress bars and the backend's start-up talk
+    noise = values.with_name("log.txt")  # what cells print, progress bars, the backend's talk
     with open(noise, "w") as file:
-        code = subprocess.run(command, cwd=root, stderr=file).returncode
+        code = subprocess.run(command, cwd=root, stdout=file, stderr=file).returncode
     if code:
         log(f"{page.place}: failed\n{noise.read_text()[-3000:]}")
     return code
