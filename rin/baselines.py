@@ -16,13 +16,12 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from rin import images, splits
+from rin import images
 from rin import manifest as manifests
 
 THUMBNAIL = 16  # pixels a side
 BORDER = 0.05  # share of the side that counts as border
 MEMORY = "16×16 thumbnail, nearest neighbor"
-LEAST = (0, 10, 20, 40, 80)  # images a class needs, tried in this order
 MANY = 2000  # images from which a forest grows faster in threads; its numbers are the same
 
 
@@ -103,29 +102,6 @@ def memory(manifest, store, positive=None):
     """
     truth = _truth(manifest, store, positive)
     return _score(manifest, truth, {MEMORY: (thumbnails(store), KNeighborsClassifier(1))})
-
-
-def split_frequent(manifest, protocol, seed=0):
-    """`rin.splits.assign`, without the classes too rare for it where there are more than two.
-
-    A random part of a database of many classes holds a few images of some: too few to test on.
-
-    Returns:
-        `(manifest, names)`: what could be split, and the classes left out.
-
-    Raises:
-        rin.splits.SplitError: two classes, or too few images of every class.
-    """
-    n = manifest["label"].map(manifest["label"].value_counts()).to_numpy(int)
-    for least in LEAST:
-        part = manifest[n >= least]
-        try:
-            done = splits.assign(part, protocol, seed)
-        except splits.SplitError:
-            if least == LEAST[-1] or manifest["label"][n >= 2 * max(least, 5)].nunique() < 3:
-                raise
-            continue
-        return done, sorted(set(manifest["label"]) - set(done["label"]))
 
 
 def best(scores):

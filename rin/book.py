@@ -250,7 +250,8 @@ def _page(root, place, stem, file, profile, data):
         }
         folder += "-data"
     name = file.stem if file and file.parent.name == stem else None
-    title = ", ".join(str(params[k]) for k in ("task", "backbone") if k in params)
+    shared = any((root / "params").glob(f"*/{stem}/"))  # a page that is run several times
+    title = ", ".join(str(params[k]) for k in ("task", "backbone") if shared and k in params)
     return Page(
         template=f"{place}.ipynb",
         place=f"{place}_{name}" if name else place,  # one folder: its links hold

@@ -123,6 +123,7 @@ def duplicates(manifest, root, rule=None, on_bad_image="stop", slack=0, prints=N
     least = rule["min_correlation"] or -np.inf
     first, second, distance, correlation = _similar(prints, loose, least - (slack > 0) * LOOSER)
     exact = prints.image_id[first] == prints.image_id[second]
+    correlation[exact] = 1  # also where both are flat
     label = manifest.set_index("image")["label"].reindex(prints.image).to_numpy()
     table = pd.DataFrame(
         {

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from rin import audit, images, manifest, splits
+from rin import duplicates as pairing
 
 
 def table(names, **columns):
@@ -64,9 +65,53 @@ def test_flat_images_of_different_value_are_no_duplicates(tmp_path):
     assert audit.duplicates(table(["0.png", "90.png", "200.png"]), tmp_path).empty
 
 
+def test_blank_images_are_near_duplicates_of_nothing_but_may_be_exact_ones(tmp_path):
+    letter = np.zeros((40, 40), np.uint8)
+    letter[2:4, 2:4] = 255  # 4 of 1600 pixels: a burnt-in letter
+    ramp = np.tile(np.arange(40, dtype=np.uint8) // 8, (40, 1))  # 0 … 4 grey levels
+    shapes = {"black": letter * 0, "copy": letter * 0, "letter": letter, "ramp": ramp}
+    shapes["seen"] = np.tile(np.arange(40, dtype=np.uint8) // 6, (40, 1))  # 0 … 6: just enough
+    shapes["brighter"] = shapes["seen"] + 100
+    for name, pixels in shapes.items():
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    frame = table([f"{name}.png" for name in shapes])
+    blank = audit.blank(frame, tmp_path)
+    assert list(blank["image"]) == ["black.png", "copy.png", "letter.png", "ramp.png"]
+    assert list(blank["span"]) == [0, 0, 0, 4]
+    assert blank["image_id"].nunique() == 3 and set(blank["label"]) == {"x", "y"}
+    pairs = audit.duplicates(frame, tmp_path)
+    assert [(row.image_a, row.image_b, row.kind) for row in pairs.itertuples()] == [
+        ("black.png", "copy.png", "exact"),
+        ("brighter.png", "seen.png", "near"),
+    ]
+
+
+def test_near_misses_are_marked_and_never_count(root):
+    frame = table(NAMES)
+    rule = audit.RULES["default"] | {"max_distance": 0, "min_correlation": 0.9999999}
+    pairs = audit.duplicates(frame, root, rule, slack=4)
+    kept = audit.duplicates(frame, root, rule)
+    assert "within" not in kept and list(kept["kind"]) == ["exact"]
+    assert list(pairs["within"]) == [True, False, False]
+    assert list(pairs.loc[~pairs["within"], "image_b"]) == ["near.png", "near.png"]
+    assert audit.group(frame, pairs).equals(audit.group(frame, kept))
+    assert audit.clean(frame, pairs).equals(audit.clean(frame, kept))
+    everywhere = frame.assign(split_0=["test", "test", "val", "val", "train"])
+    assert audit.twins(pairs, everywhere)["n_twins"].tolist() == [0]
+
+
+def test_prints_made_once_serve_both_questions(root):
+    frame = table(NAMES)
+    prints = audit.fingerprints(frame, root)
+    again = audit.duplicates(frame, root / "nowhere", prints=prints)
+    pd.testing.assert_frame_equal(again, audit.duplicates(frame, root))
+    assert audit.blank(frame, root / "nowhere", prints=prints).empty
+    assert prints.thumbnail.dtype == np.uint8
+
+
 def test_pairs_are_found_across_blocks(root, monkeypatch):
     whole = audit.duplicates(table(NAMES), root)
-    monkeypatch.setattr(audit, "BLOCK", 2)
+    monkeypatch.setattr(pairing, "BLOCK", 2)
     pd.testing.assert_frame_equal(audit.duplicates(table(NAMES), root), whole)
 
 
@@ -102,6 +147,89 @@ def test_a_chain_through_too_many_images_is_refused():
     audit.group(table(names), chain[:19])
 
 
+def a_chain():
+    """Thirty images in a chain of near duplicates; the first two are equal; a pair beside it."""
+    names = [f"{n:02d}.png" for n in range(40)]
+    pairs = pd.DataFrame(
+        {"image_a": [*names[:29], names[35]], "image_b": [*names[1:30], names[36]]}
+    )
+    return table(names), pairs.assign(kind=["exact"] + ["near"] * 29, label_a="x", label_b="y")
+
+
+def test_a_chain_is_reported_with_its_size_and_labels():
+    frame, pairs = a_chain()
+    assert audit.chains(frame, pairs).to_dict("records") == [
+        {"n_images": 30, "share": 0.75, "labels": "x, y", "n_exact": 1, "n_near": 28}
+    ]
+    assert audit.chains(frame, pairs[:19]).empty  # twenty images are not too many
+    assert list(audit.chains(frame, pairs[:0])) == list(audit.chains(frame, pairs))
+
+
+def test_a_reported_chain_joins_its_exact_duplicates_only():
+    frame, pairs = a_chain()
+    left = audit.unchained(frame, pairs)
+    assert list(zip(left["image_a"], left["image_b"], strict=True)) == [
+        ("00.png", "01.png"),
+        ("35.png", "36.png"),
+    ]
+    grouped = audit.group(frame, pairs, on_chain="report")
+    assert grouped["group"].nunique() == 38
+    assert grouped.attrs["chains"][0]["n_images"] == 30
+    with pytest.raises(ValueError, match="chains of near duplicates"):
+        audit.group(frame, pairs)
+    with pytest.raises(ValueError, match="`on_chain` should be stop or report"):
+        audit.group(frame, pairs, on_chain="ignore")
+
+
+def test_the_clean_arm_leaves_out_both_sides_of_a_conflict_and_counts_them(root):
+    frame = table(NAMES)  # labels x y x y x: a and near are x, their duplicate b is y
+    frame.attrs["excluded"] = {"no file": {"n": 1, "examples": ["z.png"]}}
+    kept = audit.clean(frame, audit.duplicates(frame, root))
+    assert list(kept["image"]) == ["c.png", "d.png"]
+    assert kept.attrs["excluded"] == {
+        "no file": {"n": 1, "examples": ["z.png"]},
+        audit.CONFLICT: {"n": 3, "examples": ["a.png", "b.bmp", "near.png"]},
+    }
+    agreed = frame.assign(label="x")
+    assert audit.clean(agreed, audit.duplicates(agreed, root)).equals(agreed)
+
+
+def test_pairs_are_counted_by_kind_label_and_set(root):
+    frame = table(NAMES)
+    pairs = audit.duplicates(frame, root)  # a = b (x, y); a ~ near (x, x); b ~ near (y, x)
+    frame["split_0"] = ["train", "test", "val", "val", "train"]
+    frame["split_1"] = ["train", "train", "val", "val", "val"]
+    counts = audit.across(pairs, frame).set_index(["fold", "kind", "labels"])
+    expected = {
+        (0, "exact", "same"): (0, 0, 0),
+        (0, "exact", "other"): (0, 1, 1),
+        (0, "near", "same"): (1, 0, 0),
+        (0, "near", "other"): (0, 1, 1),
+        (1, "exact", "same"): (0, 0, 0),
+        (1, "exact", "other"): (1, 0, 0),
+        (1, "near", "same"): (0, 1, 0),
+        (1, "near", "other"): (0, 1, 0),
+    }
+    assert {key: tuple(row) for key, row in counts.iterrows()} == expected
+    assert audit.twins(pairs, frame).to_dict("records") == [
+        {"fold": 0, "n_test": 1, "n_twins": 1, "n_other_label": 1},
+        {"fold": 1, "n_test": 0, "n_twins": 0, "n_other_label": 0},
+    ]
+    without = frame[frame["image"] != "b.bmp"]
+    assert audit.across(pairs, without)[["one_set", "across_sets"]].sum().tolist() == [1, 1]
+
+
+def test_a_sample_takes_whole_patients_and_is_the_same_for_a_seed():
+    names = [f"{n:02d}.png" for n in range(40)]
+    frame = table(names, patient=[f"p{n // 4}" for n in range(40)])
+    part = audit.sample(frame, 10, seed=1)
+    assert len(part) == 12 and (part.groupby("patient").size() == 4).all()
+    assert part.equals(audit.sample(frame, 10, seed=1))
+    assert not part.equals(audit.sample(frame, 10, seed=2))
+    assert len(audit.sample(table(names), 10)) == 10
+    assert audit.sample(frame, 0) is frame and audit.sample(frame, 99) is frame
+
+
 def test_a_leak_is_reported_with_its_counts_and_labels():
     frame = table(NAMES, group=["g1", "g1", "g1", "g2", None])
     frame["split_0"] = ["train", "test", "test", "val", "test"]
@@ -121,15 +249,14 @@ def test_busi_holds_one_image_under_two_labels_and_keeps_it_in_one_group(busi, b
     assert (group[busi_pairs["image_a"]].array == group[busi_pairs["image_b"]].array).all()
 
 
+def test_busi_holds_no_blank_image_and_its_clean_arm_766_images(busi, busi_pairs, project_data):
+    assert audit.blank(busi, project_data("busi")).empty
+    assert len(audit.clean(busi, busi_pairs)) == 766
+
+
 def test_246_official_busi_test_images_have_a_twin_in_training(busi, busi_pairs):
-    split = splits.assign(busi, "official").set_index("image")
-    a, b = busi_pairs["image_a"], busi_pairs["image_b"]
-    twins = pd.DataFrame({"image": [*a, *b], "other": [*b, *a]})
-    n_leaking = [
-        twins.loc[
-            (split[c][twins.image] == "test").array & (split[c][twins.other] == "train").array
-        ].image.nunique()
-        for c in manifest.split_columns(split)
-    ]
-    assert sum(n_leaking) == 246 and min(n_leaking) == 45 and max(n_leaking) == 57
-    assert not audit.leaks(split.reset_index()).empty
+    split = splits.assign(busi, "official")
+    twins = audit.twins(busi_pairs, split)
+    assert twins["n_test"].tolist() == [156] * 5 and twins["n_twins"].sum() == 246
+    assert (twins["n_twins"].min(), twins["n_twins"].max()) == (45, 57)
+    assert not audit.leaks(split).empty

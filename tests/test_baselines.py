@@ -121,3 +121,96 @@ def test_facts_of_one_image_can_be_counted_by_hand():
 def test_a_thumbnail_has_16_by_16_pixels():
     store = images.Store(np.full((2, 32, 32), 7, np.uint8), pd.DataFrame(), {}, None)
     assert baselines.thumbnails(store).tolist() == [[7.0] * 256] * 2
+
+
+def three_classes():
+    """Widths tell the three classes; a fourth is in the training set only, a fifth in test only."""
+    manifest, store = dataset()
+    label = np.array(["a", "b", "c", "a"] * (N // 4))
+    label[0], label[-1] = "train only", "test only"
+    store.index["width"] = pd.Series(label).map({"a": 100, "b": 200, "c": 300}).fillna(900)
+    return manifest.assign(label=label), store
+
+
+def test_more_than_two_classes_are_scored_one_against_the_rest():
+    found = baselines.scores(*three_classes()).set_index("baseline")["auc"]
+    assert found[FOREST] > 0.85 and 0.3 < found[THUMBNAIL] < 0.7
+
+
+def test_the_mean_over_classes_can_be_counted_by_hand():
+    class Model:
+        classes_ = np.array(["a", "b", "c"])
+
+        def fit(self, x, y):
+            return self
+
+        def predict_proba(self, x):
+            return np.array(x)
+
+    share = [[0.9, 0.1, 0], [0.4, 0.6, 0], [0.5, 0.5, 0], [0.1, 0.9, 0]]
+    truth = np.array(["a", "a", "b", "d"])  # c is in no test image, d in no training image
+    auc = baselines._auc(Model(), np.zeros((3, 3)), np.array(["a", "b", "c"]), share, truth)
+    assert auc == pytest.approx((3 / 4 + 1 / 3) / 2)
+
+
+def test_two_classes_without_a_positive_one_score_the_same():
+    manifest, store = dataset(width=lambda label: np.where(label == "malignant", 104, 100))
+    assert list(baselines.scores(manifest, store)["auc"]) == pytest.approx(
+        list(score(manifest, store))
+    )
+
+
+def test_a_fold_of_one_class_has_no_score():
+    manifest, store = dataset()
+    one = manifest["label"].mask(manifest["split_0"] == "test", "benign")
+    table = baselines.scores(manifest.assign(label=one), store, "malignant")
+    assert table["auc"].isna().all()
+    with pytest.raises(ValueError, match="no baseline has a score"):
+        baselines.best(table)
+
+
+def test_a_site_that_decides_the_class_is_found_and_an_unknown_one_says_nothing():
+    manifest, store = dataset()
+    name = manifest["label"].map({"benign": "north", "malignant": "south"})
+    known = score(manifest.assign(site=name), store)
+    assert known["site, logistic regression"] == 1 and len(known) == 4
+    test = manifest["split_0"] == "test"
+    unknown = score(manifest.assign(site=name.mask(test, "west")), store)
+    assert unknown["site, logistic regression"] == 0.5
+    assert len(score(manifest.assign(site=None), store)) == 3
+
+
+def test_a_model_that_remembers_finds_the_twins_of_its_training_images():
+    manifest, store = dataset()
+    half = N // 2
+    array = np.array(store.array)
+    array[half:] = array[:half]  # every val and test image has a twin in training
+    manifest["label"] = [*manifest["label"][:half]] * 2
+    twins = images.Store(array, store.index, {}, None)
+    (row,) = baselines.memory(manifest, twins, "malignant").to_dict("records")
+    assert row == {"baseline": baselines.MEMORY, "fold": 0, "auc": 1}
+    (alone,) = baselines.memory(manifest, store, "malignant")["auc"]
+    assert 0.3 < alone < 0.7
+
+
+def test_the_best_baseline_is_the_one_with_the_highest_mean():
+    table = pd.DataFrame(
+        {"baseline": ["p", "p", "q", "q"], "fold": [0, 1] * 2, "auc": [0.5, 1.0, 0.7, 0.7]}
+    )
+    assert baselines.best(table) == ("p", 0.75)
+    assert baselines.best(table).baseline == "p"
+
+
+def test_a_forest_has_the_same_scores_in_threads(monkeypatch):
+    manifest, store = dataset()
+    alone = score(manifest, store)
+    monkeypatch.setattr(baselines, "MANY", 10)
+    assert score(manifest, store).equals(alone)
+
+
+def test_rows_are_those_of_the_manifest():
+    manifest, store = dataset()
+    part = manifest.iloc[[5, 2]]
+    few = baselines.rows(store, part)
+    assert list(few.index["image"]) == ["005.png", "002.png"]
+    assert (few.array == store.array[[5, 2]]).all()
