@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from rin import audit, datasets, published
-from rin.datasets import registry
+from rin.datasets import layout, registry
 
 ROOT = Path(__file__).resolve().parents[1]
 CARDS = registry.cards()
@@ -258,7 +258,7 @@ def test_clean_looks_for_duplicates_even_where_there_are_patients(conflict):
 def test_what_the_reader_and_what_clean_left_out_are_both_kept(conflict, monkeypatch):
     def scan(root):
         frame = datasets.folder.scan(root)
-        return datasets.with_excluded(frame, {"too dark": ["x.png"]})
+        return layout.with_excluded(frame, {"too dark": ["x.png"]})
 
     row = datasets.Task("folder", None, "5-fold", "large", scan)
     monkeypatch.setitem(datasets.TASKS, "folder", row)
