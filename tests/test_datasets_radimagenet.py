@@ -321,3 +321,36 @@ def test_a_thumbnail_beats_chance_and_solves_not_everything(frame, root):
     assert 2 / y_true.nunique() < balanced_accuracy_score(y_true, y_pred) < 0.95
     organs = [labels.str.rsplit("/", n=1).str[0] for labels in (y_true, pd.Series(y_pred))]
     assert (organs[0] == organs[1]).mean() > 0.9  # what is hard is the finding
+
+
+@pytest.mark.parametrize(
+    "folder, said",
+    [
+        ("MR/af/soft_tissue_fluid", "af-soft tissue fluid"),
+        ("MR/spine/dural_epidural_abn", "spine-dural/epidural abn"),
+        ("US/thyroid_nodule", "thyroid-nodule"),
+        ("MR/abd/normal", "mriabd-normal"),
+        ("MR/mriabd/normal", "mriabd-normal"),
+        ("CT/lung/ca++_tendinosis", "CT/lung/ca++_tendinosis"),
+    ],
+)
+def test_lists_may_write_a_class_in_other_ways(folder, said, tmp_path, draw):
+    name = f"{HOME}/{folder}/x000001.png"
+    draw(tmp_path / name)
+    for part in ("train", "val", "test"):
+        rows = f"{name},{said}\n" if part == "train" else ""
+        (tmp_path / f"RadiologyAI_{part}.csv").write_text(f"filename,label\n{rows}")
+    frame = datasets.read("radimagenet", tmp_path)
+    assert list(frame["split_0"]) == ["train"]
+    assert frame["label"][0] == folder.replace("mriabd", "abd")
+
+
+@pytest.mark.parametrize("said", ["hip-soft tissue fluid", "abnormal", "fluid", "af"])
+def test_lists_that_mean_another_class_are_refused(said, tmp_path, draw):
+    name = f"{HOME}/MR/af/{'normal' if said == 'abnormal' else 'soft_tissue_fluid'}/x000001.png"
+    draw(tmp_path / name)
+    for part in ("train", "val", "test"):
+        rows = f"{name},{said}\n" if part == "train" else ""
+        (tmp_path / f"RadiologyAI_{part}.csv").write_text(f"filename,label\n{rows}")
+    with pytest.raises(DatasetError, match="contradict the folders of 1 images"):
+        datasets.read("radimagenet", tmp_path)

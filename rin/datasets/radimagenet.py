@@ -7,6 +7,7 @@ where it begins so. Both `label` and (modality, anatomy, class) join `rin.publis
 """
 
 import os
+import re
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from rin.datasets.layout import IMAGE_SUFFIXES, DatasetError, with_excluded
 
 HOME = "radiology_ai"
 DEPTHS = {"CT": 2, "MR": 2, "US": 1}  # folders from a modality down to a class
+OTHER_NAMES = {"mriabd": "abd"}  # of an anatomy folder, in some public copies
 CHOICES = ("auto", "none")
 LISTS = {name: f"RadiologyAI_{name}.csv" for name in manifests.SPLITS}
 ALONE = '(`lists="none"` reads the folders alone)'
@@ -148,6 +150,9 @@ def _facts(folder):
     """The columns that all images of a class folder share."""
     modality, *anatomy, name = folder.split("/")
     anatomy = anatomy[0] if anatomy else "thyroid" if name.startswith("thyroid") else name
+    if anatomy in OTHER_NAMES:
+        anatomy = OTHER_NAMES[anatomy]
+        folder = f"{modality}/{anatomy}/{name}"
     return {"label": folder, "modality": modality, "anatomy": anatomy, "class": name}
 
 
@@ -218,13 +223,10 @@ def _refuse_twice(listed, place):
 
 
 def _refuse_contradiction(rows, said, place):
-    """A list names a class alone, by its key, or with its anatomy in front (`mriabd-normal`)."""
-    kinds = rows.assign(said=said.array).groupby(["class", "label", "said"])["image"]
+    kinds = rows.assign(said=said.array).groupby(["class", "anatomy", "label", "said"])["image"]
     kinds = kinds.agg(n="size", example="first").reset_index()
-    agree = [
-        said in (name, key) or said.endswith(f"-{name}")
-        for name, key, said in kinds[["class", "label", "said"]].itertuples(index=False)
-    ]
+    columns = kinds[["class", "anatomy", "label", "said"]]
+    agree = [_agrees(*row) for row in columns.itertuples(index=False)]
     wrong = kinds[~np.array(agree)]
     if len(wrong):
         row = wrong.iloc[0]
@@ -232,3 +234,18 @@ def _refuse_contradiction(rows, said, place):
             f"{place}: the lists contradict the folders of {wrong['n'].sum()} images, such as "
             f"{row['example']}, labeled {row['said']!r} {ALONE}"
         )
+
+
+def _agrees(name, anatomy, key, said):
+    """Whether a list means a folder's class: its name, its key, or its name after its anatomy.
+
+    Public copies write `af-soft tissue fluid` for `soft_tissue_fluid` and `mriabd-normal` for
+    `normal`: only letters and digits count.
+    """
+    name, anatomy, key, said = (_bare(text) for text in (name, anatomy, key, said))
+    before = said.removesuffix(name)
+    return said in (name, key) or (before != said and anatomy in before)
+
+
+def _bare(text):
+    return re.sub(r"[^a-z0-9+]", "", text.lower())
