@@ -96,9 +96,9 @@ def is_dicom(path):
 def read(path, window=None):
     """The pixels of a DICOM file with one frame, as grey.
 
-    MONOCHROME1 is inverted, so that a high value is white or black as the file wants it seen; RGB
-    and YBR become grey; other color is refused. Only elements that say how pixels are stored and
-    shown are read. VOILUTFunction (sigmoid) and VOI lookup tables are ignored: a window is linear.
+    MONOCHROME1, where low values are white, is inverted; RGB and YBR become grey; other color is
+    refused. Only elements that say how pixels are stored and shown are read. VOILUTFunction
+    (sigmoid) and VOI lookup tables are ignored: a window is linear.
 
     Args:
         path: the file.

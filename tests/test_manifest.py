@@ -1,7 +1,10 @@
 """The manifest: its schema, one sentence a problem, and patients nobody can read back."""
 
+import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pandas as pd
 import pytest
@@ -74,6 +77,21 @@ def test_paths_that_leave_the_root_are_refused(column, path):
     assert f"{column} is not a relative path inside the root" in said
 
 
+def stays_inside(path):
+    """The rule as pathlib knows it, one path at a time."""
+    posix, windows = PurePosixPath(path), PureWindowsPath(path)
+    absolute = posix.is_absolute() or bool(windows.drive) or bool(windows.root)
+    return bool(path) and not absolute and ".." not in posix.parts + windows.parts
+
+
+def test_the_rule_for_whole_columns_is_that_of_pathlib():
+    pieces = ["", "a", "..", "...", "a..", ".", "/", "\\", "C:", "|", "b.png"]
+    cells = sorted({"".join(parts) for parts in product(pieces, repeat=4)})
+    expected = [all(stays_inside(path) for path in cell.split("|")) for cell in cells]
+    assert 1000 < sum(expected) < len(cells) - 1000
+    assert list(manifest.inside(pd.Series(cells, dtype="string"))) == expected
+
+
 def test_one_bad_mask_of_several_is_enough():
     (said,) = problems(table(mask=["a_mask.png|../b_mask.png", None]))
     assert said.startswith("b/2.png: mask is not a relative path")
@@ -96,6 +114,55 @@ def test_missing_images_masks_and_roots_are_named(tmp_path, draw):
     said = problems(table(mask=["m.png", "a/1.png"]), tmp_path)
     assert said == [f"b/2.png: its mask m.png does not exist under {tmp_path}"]
     assert problems(table(), tmp_path / "no") == [f"{tmp_path / 'no'}: no such folder"]
+
+
+def test_a_link_to_nowhere_and_a_folder_are_no_files(tmp_path, draw):
+    draw(tmp_path / "a/1.png")
+    (tmp_path / "a/linked.png").symlink_to("1.png")
+    (tmp_path / "a/lost.png").symlink_to("nowhere.png")
+    (tmp_path / "a/folder.png").mkdir()
+    frame = pd.DataFrame({"image": [f"a/{n}.png" for n in ("1", "linked", "lost", "folder")]})
+    said = problems(frame.assign(label="x"), tmp_path)
+    assert [text.split(":")[0] for text in said] == ["a/folder.png", "a/lost.png"]
+
+
+def test_slices_and_regions_lie_in_their_file_and_other_spellings_are_asked_for(tmp_path):
+    (tmp_path / "a").mkdir()
+    for name in ("a/v.npy", "a/12.xml", "a/x#1.png"):
+        (tmp_path / name).touch()
+    there = ["a/v.npy#12", "a/12.xml#1.0", "a/x#1.png", "./a/v.npy", "a//v.npy#3", "a/./12.xml"]
+    manifest.validate(pd.DataFrame({"image": there, "label": "x"}), tmp_path)
+    (said,) = problems(pd.DataFrame({"image": ["a/x#2.png"], "label": "x"}), tmp_path)
+    assert said == f"a/x#2.png: no such file under {tmp_path}"
+
+
+def test_a_folder_is_listed_once_and_its_files_are_not_asked_for(tmp_path, monkeypatch):
+    names = [f"{folder}/{n}.png" for folder in ("a", "b/c") for n in range(50)]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    listed, scandir = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: listed.append(path) or scandir(path))
+    monkeypatch.setattr(Path, "is_file", lambda path: pytest.fail(f"{path} was asked for"))
+    frame = pd.DataFrame({"image": names, "label": "x", "mask": names[::-1]})
+    manifest.validate(frame, tmp_path)
+    assert listed == [tmp_path / "a", tmp_path / "b/c"]
+
+
+def test_files_of_a_folder_that_may_not_be_listed_are_asked_one_by_one(tmp_path, draw, monkeypatch):
+    draw(tmp_path / "a/1.png")
+    monkeypatch.setattr(os, "scandir", lambda path: Path(path, "not allowed").read_text())
+    assert problems(table(), tmp_path) == [f"b/2.png: no such file under {tmp_path}"]
+
+
+def test_a_long_look_for_files_shows_its_progress(tmp_path, draw, monkeypatch, capsys):
+    for name in table()["image"]:
+        draw(tmp_path / name)
+    manifest.validate(table(), tmp_path)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(manifest, "MANY", 2)
+    manifest.validate(table(), tmp_path)
+    assert "Files: 100%" in capsys.readouterr().err
 
 
 def test_tables_that_are_none_are_refused():

@@ -78,6 +78,36 @@ def test_the_published_tables_have_their_rows():
     assert published.tasks().task.is_unique
 
 
+def test_the_database_has_165_classes_in_eleven_groups():
+    database, classes = published.database(), published.classes()
+    assert len(database) == 11
+    assert (database["classes"].sum(), database["images"].sum()) == (165, 1354913)
+    assert database.groupby("modality")["images"].sum().to_dict() == {
+        "CT": 292353,
+        "MR": 672675,
+        "US": 389885,
+    }
+    found = classes.groupby(["modality", "group"]).size()
+    assert found.to_dict() == database.set_index(["modality", "anatomy"])["classes"].to_dict()
+
+
+def test_a_class_is_known_by_modality_anatomy_and_name_and_by_its_label():
+    classes = published.classes()
+    assert not classes.duplicated(["modality", "anatomy", "class"]).any()
+    assert classes["label"].is_unique and (classes["class"] == "normal").sum() == 9
+    one = classes.set_index("label")
+    assert one.loc["MR/af/Plantar_plate_tear", "group"] == "ankle/foot"
+    assert one.loc["US/thyroid_nodule", ["anatomy", "group"]].to_list() == ["thyroid", "thyroid"]
+    assert one.loc["US/gb", ["anatomy", "group"]].to_list() == ["gb", "abdomen/pelvis"]
+    assert one.loc["MR/knee/meniscal_abnormality", "count"] == 40498
+
+
+def test_released_names_keep_their_typos_capitals_and_underscores():
+    names = set(published.classes()["class"])
+    assert {"foraminal_pathlogy", "pituatary_lesion", "achilles_pathology_"} <= names
+    assert {"ca++_tendinosis", "Airspace_opacity", "Plantar_plate_tear"} <= names
+
+
 @pytest.mark.parametrize(("task", "n_images"), [("breast", 780), ("thyroid", 349)])
 def test_the_official_test_sets_partition_the_images(task, n_images):
     folds = published.official_folds(task)
