@@ -2,9 +2,10 @@
 
 import shutil
 
+import numpy as np
 import pytest
 
-from rin import augment, datasets, images, manifest, paths, phantoms, published, splits
+from rin import augment, datasets, dicom, images, manifest, paths, phantoms, published, splits
 from rin.datasets import DatasetError
 
 BUSI = "Dataset_BUSI_with_GT"
@@ -384,3 +385,19 @@ def test_a_folder_inside_phantoms_counts_as_phantoms(tmp_path):
     assert datasets.is_phantom(root)["task"] == "pediatric"
     assert datasets.is_phantom(root / "chest_xray" / "train")["task"] == "pediatric"
     assert datasets.is_phantom(tmp_path) is None
+
+
+@pytest.mark.parametrize("reader", ["folder", "csv"])
+def test_the_readers_own_dicom_files_are_read_in_the_window_asked_for(reader, tmp_path):
+    pixels = np.array([[0, 40, 80, 120]], np.uint16)
+    for name in ("a/1.dcm", "b/2.dcm"):
+        (tmp_path / name).parent.mkdir()
+        dicom.write(tmp_path / name, pixels, name, bits=12, Modality="CT", PatientID="x")
+    write(tmp_path / "list.csv", "image,label\na/1.dcm,a\nb/2.dcm,b\n")
+    options = {"csv": "list.csv"} if reader == "csv" else {}
+    frame = datasets.read(reader, tmp_path, window=(40, 80), duplicates=False, **options)
+    assert list(frame["window"]) == ["40/80", "40/80"]
+    seen = images.opener(frame, tmp_path)("a/1.dcm")
+    assert seen.tolist() == [[0, 128, 255, 255]]
+    with pytest.raises(ValueError, match="`window` should be"):
+        datasets.read(reader, tmp_path, window=(40, 0), **options)

@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from rin.datasets.layout import DatasetError
+from rin.datasets.layout import DatasetError, window_text
 
 # column names tried in this order; the first three are those of the official files
 IMAGE_COLUMNS = ("img_dir", "filename", "dir", "image", "path", "file")
@@ -23,6 +23,7 @@ def scan(
     folds=None,
     modality=None,
     anatomy=None,
+    window=None,
 ):
     """Rows of one csv, or of fold files read together.
 
@@ -34,6 +35,7 @@ def scan(
         patient, mask: column names, if there are any; several masks are joined by "|".
         folds: columns that hold train, val or test, in order; they become `split_0`, ….
         modality, anatomy: the same for every image, or None.
+        window: (level, width) of DICOM images (see `rin.dicom.read`), or None for their own.
 
     Raises:
         DatasetError: no such file or column, cells that are empty, or fold files that disagree.
@@ -51,7 +53,8 @@ def scan(
             frame[target] = _column(frame, source, files[0]).astype("string")
     splits = [c for c in frame if c.startswith("split_")]
     wanted = ["image", "label", *(c for c in ("patient", "mask") if c in frame), *splits]
-    return frame[wanted].assign(modality=modality, anatomy=anatomy)
+    frame = frame[wanted].assign(modality=modality, anatomy=anatomy)
+    return frame if window is None else frame.assign(window=window_text(window))
 
 
 def _files(root, csv):

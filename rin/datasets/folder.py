@@ -4,10 +4,10 @@ import re
 
 import pandas as pd
 
-from rin.datasets.layout import IMAGE_SUFFIXES, DatasetError, list_images, relative
+from rin.datasets.layout import IMAGE_SUFFIXES, DatasetError, list_images, relative, window_text
 
 
-def scan(root, patient=None, modality=None, anatomy=None):
+def scan(root, patient=None, modality=None, anatomy=None, window=None):
     r"""Rows of every image below each class folder.
 
     Args:
@@ -16,6 +16,7 @@ def scan(root, patient=None, modality=None, anatomy=None):
             `patient`, or its first group, is the patient, such as `r"^(\d+)_"`. Without it
             duplicates are grouped instead.
         modality, anatomy: the same for every image, or None.
+        window: (level, width) of DICOM images (see `rin.dicom.read`), or None for their own.
 
     Raises:
         DatasetError: fewer than two class folders, an empty one, or names the expression does
@@ -35,6 +36,8 @@ def scan(root, patient=None, modality=None, anatomy=None):
             )
         rows += [_row(file, home, root, pattern) for file in files]
     frame = pd.DataFrame(rows).assign(modality=modality, anatomy=anatomy)
+    if window is not None:
+        frame["window"] = window_text(window)
     return _with_patients(frame, patient)
 
 

@@ -3,7 +3,9 @@
 import os
 from pathlib import Path
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
+from rin import dicom
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm"})
 
 
 class DatasetError(ValueError):
@@ -43,6 +45,16 @@ def with_excluded(frame, excluded):
     }
     frame.attrs["excluded"] = frame.attrs.get("excluded", {}) | said
     return frame
+
+
+def window_text(window):
+    """A manifest's `window` cell, "40/80", of (level, width).
+
+    Raises:
+        ValueError: `window` is none.
+    """
+    level, width = dicom.check_window(window)
+    return f"{level:g}/{width:g}"
 
 
 def list_images(folder, deep=False):

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from rin import dicom
 from rin.datasets import official
-from rin.datasets.layout import DatasetError, find_home, with_excluded
+from rin.datasets.layout import DatasetError, find_home, window_text, with_excluded
 from rin.datasets.rsna_pneumonia import (
     SUFFIX,
     check_names,
@@ -69,7 +69,7 @@ def scan(root, window=WINDOW):
     prefix = (home / IMAGES).relative_to(root).as_posix() + "/"
     frame["image"] = prefix + frame["name"] + SUFFIX
     frame["label"] = np.where(frame["any"], OFFICIAL["yes"], OFFICIAL["no"])
-    frame["window"] = "{:g}/{:g}".format(*window)
+    frame["window"] = window_text(window)
     frame = frame.assign(modality="CT", anatomy="head").drop(columns=["name", "any"])
     return with_excluded(frame, excluded)
 
