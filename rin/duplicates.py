@@ -1,7 +1,5 @@
 """Duplicates: pairs of images that show the same thing, near misses, and images of nothing."""
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import imagehash
@@ -76,7 +74,7 @@ def fingerprints(manifest, root, rule=None, on_bad_image="stop"):
         thumbnail[row] = images.resize(image, THUMBNAIL).ravel()
         return images.image_id(image), _span(image)
 
-    found = _each(one, len(names))
+    found = images.each(one, range(len(names)), "Fingerprints")
     bad = [item.problems for item in found if isinstance(item, images.ImageError)]
     if bad and (on_bad_image == "stop" or len(bad) == len(found)):
         raise images.ImageError({name: why for problem in bad for name, why in problem.items()})
@@ -165,18 +163,6 @@ def blank(manifest, root, on_bad_image="stop", prints=None):
     table = {"image": prints.image, "image_id": prints.image_id, "label": label}
     table = pd.DataFrame(table | {"span": prints.span, "mean": mean})
     return table[prints.blank].reset_index(drop=True)
-
-
-def _each(function, n):
-    """The function's results for 0 … n − 1, in threads; a batch at a time, to spare memory."""
-    done = []
-    bar = tqdm(total=n, desc="Fingerprints", unit="image", mininterval=1)
-    with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, n, images.BATCH):
-            for result in pool.map(function, range(start, min(start + images.BATCH, n))):
-                done.append(result)
-                bar.update()
-    return done
 
 
 def _span(image):

@@ -189,6 +189,25 @@ def image_id(image):
     return hashlib.sha256(head + np.ascontiguousarray(image).tobytes()).hexdigest()[:16]
 
 
+def each(function, items, title, workers=None):
+    """The function's results for each item, in order, in threads, with a progress bar.
+
+    Args:
+        function: of one item.
+        items: a sequence; a batch of it at a time is handed to the threads.
+        title: of the bar.
+        workers: threads; default one per core.
+    """
+    bar = tqdm(total=len(items), desc=title, unit="image", mininterval=1)
+    done = []
+    with bar, ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        for start in range(0, len(items), BATCH):
+            for result in pool.map(function, items[start : start + BATCH]):
+                done.append(result)
+                bar.update()
+    return done
+
+
 def store(
     manifest, root, size, folder, interpolation="bilinear", on_bad_image="stop", workers=None
 ):
@@ -218,7 +237,7 @@ def store(
     root, names, open_image = Path(root), list(manifest["image"]), opener(manifest, root)
     files = [manifests.file_of(root / name) for name in names]
     distinct = list(dict.fromkeys(files))  # the slices of a volume share one
-    of_file = dict(zip(distinct, _each(_file_hash, distinct, workers, "Hashing"), strict=True))
+    of_file = dict(zip(distinct, each(_file_hash, distinct, "Hashing", workers), strict=True))
     hashes = [of_file[file] for file in files]
     key = _key(names, hashes, size, interpolation, manifest.get("window"))
     home = Path(folder) / f"{size}px-{interpolation}-{key}"
@@ -319,17 +338,6 @@ def _key(names, hashes, size, interpolation, windows=None):
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
-def _each(function, items, workers, title):
-    bar = tqdm(total=len(items), desc=title, unit="image", mininterval=1)
-    done = []
-    with bar, ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        for start in range(0, len(items), BATCH):
-            for result in pool.map(function, items[start : start + BATCH]):
-                done.append(result)
-                bar.update()
-    return done
-
-
 def _fill(home, root, names, open_image, size, interpolation, on_bad_image, workers):
     """Write a store beside its place, then move it there whole."""
     home.parent.mkdir(parents=True, exist_ok=True)
@@ -356,7 +364,7 @@ def _fill(home, root, names, open_image, size, interpolation, on_bad_image, work
             facts = {"width": width, "height": height, "n_bytes": n_bytes}
             return {"image": name, "image_id": image_id(image)} | facts
 
-        rows = _each(one, list(enumerate(names)), workers, "Decoding")
+        rows = each(one, list(enumerate(names)), "Decoding", workers)
         bad = {row["image"]: row["reason"] for row in rows if "reason" in row}
         _judge(bad, root, names, on_bad_image)
         good = [position for position, row in enumerate(rows) if "reason" not in row]

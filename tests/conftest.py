@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
@@ -41,6 +42,19 @@ def busi(project_data, busi_pairs):
 def breast_root(tmp_path_factory):
     """Sixty small breast phantoms."""
     return phantoms.write("breast", tmp_path_factory.mktemp("phantoms") / "breast", n=60, size=48)
+
+
+@pytest.fixture(scope="session")
+def breast(breast_root):
+    """The manifest of these phantoms, and their root."""
+    return datasets.read("breast", breast_root, duplicates=False), breast_root
+
+
+@pytest.fixture
+def closed_figures():
+    """Every figure is closed again."""
+    yield
+    plt.close("all")
 
 
 @pytest.fixture(scope="session")

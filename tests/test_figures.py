@@ -4,12 +4,11 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
-from rin import datasets, figures
+from rin import figures
 from rin.figures import task as task_figures
 from rin.figures.forest import forest
 
@@ -17,16 +16,7 @@ NAN = float("nan")
 S1, S2 = "resnet50-head-1e-02", "resnet50-all-1e-04"
 
 
-@pytest.fixture(autouse=True)
-def closed():
-    """Every figure is closed again."""
-    yield
-    plt.close("all")
-
-
-@pytest.fixture(scope="session")
-def breast(breast_root):
-    return datasets.read("breast", breast_root, duplicates=False), breast_root
+pytestmark = pytest.mark.usefixtures("closed_figures")
 
 
 def history(*runs):

@@ -4,25 +4,14 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
-from rin import datasets, figures
+from rin import figures
 from rin.figures import audit as drawn
 
-
-@pytest.fixture(autouse=True)
-def closed():
-    """Every figure is closed again."""
-    yield
-    plt.close("all")
-
-
-@pytest.fixture(scope="module")
-def breast(breast_root):
-    return datasets.read("breast", breast_root, duplicates=False), breast_root
+pytestmark = pytest.mark.usefixtures("closed_figures")
 
 
 def pairs_of(frame, *distances):

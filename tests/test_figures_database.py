@@ -4,12 +4,11 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
-from rin import datasets, figures
+from rin import figures
 from rin.figures import database
 
 PUBLISHED = pd.DataFrame(
@@ -22,16 +21,7 @@ FOUND = pd.DataFrame(
 COUNTS = pd.Series({"MR/knee/normal": 900, "CT/lung/Nodule": 3, "US/thyroid/thyroid": 30})
 
 
-@pytest.fixture(autouse=True)
-def closed():
-    """Every figure is closed again."""
-    yield
-    plt.close("all")
-
-
-@pytest.fixture(scope="module")
-def breast(breast_root):
-    return datasets.read("breast", breast_root, duplicates=False), breast_root
+pytestmark = pytest.mark.usefixtures("closed_figures")
 
 
 def texts(figure):
