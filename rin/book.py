@@ -101,7 +101,8 @@ def toc_pages(toc):
 def execute(root, pages, jobs, kernel=None, log=print):
     """Run pages side by side, those that read runs after those that make them.
 
-    A failure stops only the pages that would have read its runs.
+    A page that fails does not stop the others that make runs; pages that read runs wait for all
+    of these, and are not begun if one failed.
 
     Raises:
         BookError: naming every page that failed.

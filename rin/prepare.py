@@ -65,7 +65,7 @@ def prepare(
         options: dict of options of the reader (see `rin.datasets.read`).
 
     Raises:
-        ValueError: not exactly two classes, or `positive` is none of them.
+        ValueError: not exactly two classes, none of one of them, or `positive` is none of them.
         rin.images.ImageError: unreadable images, or masks that do not fit their image; with
             "skip" such images, or such masks alone, are left out.
     """
@@ -99,6 +99,12 @@ def _fitting_masks(frame, root, store, on_bad_image):
 def _classes(row, frame, positive):
     found = manifest.classes(frame)
     if row.classes is not None:
+        absent = sorted(set(row.classes) - set(found))
+        if absent:
+            raise ValueError(
+                f"{row.name}: no image of class {absent[0]!r}, both classes are expected; "
+                f"found {len(frame)} of {', '.join(found)}"
+            )
         return row.classes
     if len(found) != 2:
         raise ValueError(f"two classes are expected, found {len(found)}: {', '.join(found[:8])}")

@@ -15,13 +15,7 @@ from tqdm import tqdm
 from rin import dicom
 from rin.datasets import official
 from rin.datasets.layout import DatasetError, find_home, window_text, with_excluded
-from rin.datasets.rsna_pneumonia import (
-    SUFFIX,
-    check_names,
-    check_values,
-    read_table,
-    with_files,
-)
+from rin.datasets.rsna import SUFFIX, check_names, check_values, read_table, with_files
 
 HOME = "rsna-intracranial-hemorrhage-detection"
 IMAGES, LABELS = "stage_2_train", "stage_2_train.csv"
