@@ -65,13 +65,15 @@ def prepare(
         options: dict of options of the reader (see `rin.datasets.read`).
 
     Raises:
-        ValueError: not exactly two classes, none of one of them, or `positive` is none of them.
+        rin.datasets.DatasetError: whatever the reader refuses, or a class without an image.
+        ValueError: not exactly two classes, or `positive` is none of them.
         rin.images.ImageError: unreadable images, or masks that do not fit their image; with
             "skip" such images, or such masks alone, are left out.
     """
     row = datasets.task(task)
     root = datasets.locate(task, data_dir, n_phantoms)
     frame = datasets.read(task, root, on_bad_image=on_bad_image, **(options or {}))
+    row.require_classes(frame)
     names = _classes(row, frame, positive)
     store = images.store(
         frame,
@@ -99,12 +101,6 @@ def _fitting_masks(frame, root, store, on_bad_image):
 def _classes(row, frame, positive):
     found = manifest.classes(frame)
     if row.classes is not None:
-        absent = sorted(set(row.classes) - set(found))
-        if absent:
-            raise ValueError(
-                f"{row.name}: no image of class {absent[0]!r}, both classes are expected; "
-                f"found {len(frame)} of {', '.join(found)}"
-            )
         return row.classes
     if len(found) != 2:
         raise ValueError(f"two classes are expected, found {len(found)}: {', '.join(found[:8])}")

@@ -238,16 +238,16 @@ CASES = [
     ("radimagenet", "truncated image", truncates("radiology_ai/CT/lung/*/*.png"),
      images.ImageError, r"radiology_ai/CT/lung/.*png"),
     ("thyroid", "empty class", only("**/*.xml", "<tirads>[45].?</tirads>", "<tirads>2</tirads>"),
-     ValueError, "thyroid: no image of class 'malignant'"),
-    ("acl", "empty class", only("**/*-acl.csv", r",\d\b", ",0"), ValueError,
+     DatasetError, "thyroid: no image of class 'malignant'"),
+    ("acl", "empty class", only("**/*-acl.csv", r",\d\b", ",0"), DatasetError,
      "acl: no image of class 'tear'"),
-    ("meniscus", "empty class", only("**/*-meniscus.csv", r",\d\b", ",1"), ValueError,
+    ("meniscus", "empty class", only("**/*-meniscus.csv", r",\d\b", ",1"), DatasetError,
      "meniscus: no image of class 'no tear'"),
-    ("pneumonia", "empty class", only("stage_2_train_labels.csv", r",1\n", ",0\n"), ValueError,
+    ("pneumonia", "empty class", only("stage_2_train_labels.csv", r",1\n", ",0\n"), DatasetError,
      "pneumonia: no image of class 'pneumonia'"),
-    ("hemorrhage", "empty class", only("**/stage_2_train.csv", r",1\n", ",0\n"), ValueError,
+    ("hemorrhage", "empty class", only("**/stage_2_train.csv", r",1\n", ",0\n"), DatasetError,
      "hemorrhage: no image of class 'hemorrhage'"),
-    ("covid19", "empty class", only("dataframe/*.csv", r"\n\w+_N[^\n]*", ""), ValueError,
+    ("covid19", "empty class", only("dataframe/*.csv", r"\n\w+_N[^\n]*", ""), DatasetError,
      "covid19: no image of class 'no COVID-19'"),
     ("folder", "empty class", lambda root: (root / "c").mkdir(), DatasetError,
      "c: expected images of class 'c'"),
@@ -314,5 +314,4 @@ def all_the_way(task, root, tmp_path):
     frame = read(task, root)
     store = images.store(frame, root, 16, tmp_path / "store")
     prepare._fitting_masks(frame, root, store, "stop")
-    if datasets.task(task).classes:
-        prepare._classes(datasets.task(task), frame, "")
+    datasets.task(task).require_classes(frame)

@@ -85,6 +85,20 @@ class Task:
         """Whether pages may show its images."""
         return self.card.show_images
 
+    def require_classes(self, frame):
+        """Refuse a manifest in which a class of this task has no image.
+
+        Raises:
+            DatasetError: naming the class, and the classes that are there.
+        """
+        found = manifests.classes(frame)
+        absent = [name for name in self.classes or () if name not in found]
+        if absent:
+            raise DatasetError(
+                f"{self.name}: no image of class {absent[0]!r}; expected images of "
+                f"{' and '.join(self.classes)}, found {len(frame)} of {', '.join(found)}"
+            )
+
 
 BENIGN, TEAR = ("benign", "malignant"), ("no tear", "tear")
 _TASKS = (
