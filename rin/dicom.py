@@ -15,7 +15,7 @@ with warnings.catch_warnings():
     from pydicom import encaps, uid
     from pydicom.pixels import get_decoder
 
-MAX_PIXELS = 80_000_000  # as in rin.images, which imports this file
+MAX_PIXELS = 80_000_000  # of any image; below the size at which Pillow starts to warn
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 LAYOUT = ["Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"]

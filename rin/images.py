@@ -23,7 +23,7 @@ INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,  # what the official loader does by default
 }
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # Pillow knows more, some of which run other programs
-MAX_PIXELS = 80_000_000  # below the size at which Pillow itself starts to warn
+MAX_PIXELS = dicom.MAX_PIXELS
 ON_BAD_IMAGE = ("stop", "skip")
 SLICE = re.compile(r"^(?P<file>.+\.npy)#(?P<number>\d+)$")  # one slice of a volume
 BATCH = 10_000  # files handed to the threads at once: a million waiting calls fill the memory

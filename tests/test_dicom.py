@@ -279,10 +279,6 @@ def test_what_cant_be_shown_is_refused_with_the_reason(save, name):
         dicom.read(save(scene(8), **elements))
 
 
-def test_the_limit_of_pixels_is_that_of_other_images():
-    assert dicom.MAX_PIXELS == images.MAX_PIXELS
-
-
 def test_a_file_that_is_cut_short_raises_wherever_it_is_cut(save):
     for syntax in ("ExplicitVRLittleEndian", *EXACT, "JPEGBaselineProcess1"):
         bits = 8 if syntax in LOSSY else 12
