@@ -1,0 +1,159 @@
+"""Views: what frozen layers hand to those that train, found from the graph and kept on disk.
+
+In `head` and `top10` runs everything below the cut is a constant function of (image, view). The cut
+is found in any functional Keras model; a `View` holds its tensors for many images in memory-mapped
+files, so that every learning rate and fold trains on one pass through the frozen layers.
+"""
+
+import os
+import tempfile
+
+import keras
+import numpy as np
+
+FOLDER_VARIABLE = "RIN_SCRATCH"
+DTYPES = ("float32", "float16")
+
+
+class ViewError(ValueError):
+    """Values that can't be held as asked."""
+
+
+def frontier(model):
+    """The tensors that frozen layers hand to those that train.
+
+    A layer moves if its weights train, or if it draws random numbers (dropout), or if anything
+    before it moves; all others give the same output for the same image in every epoch and are
+    cut off as late as possible. A frozen batch norm runs in inference mode; one that stands
+    above a layer that trains belongs to the upper part, still frozen.
+
+    Args:
+        model: a functional `keras.Model` whose layers carry their `trainable`.
+
+    Returns:
+        List of KerasTensors, each once, in the order in which the model computes them.
+
+    Raises:
+        ValueError: nothing below the output moves, so there is nothing to train.
+    """
+    moving, found = {}, {}
+
+    def visit(tensor):
+        if id(tensor) not in moving:
+            operation, before = _source(tensor)
+            above = [visit(parent) for parent in before]  # every parent, so that all are seen
+            moving[id(tensor)] = any(above) or moves(operation)
+            if moving[id(tensor)]:
+                still = (t for t, moved in zip(before, above, strict=True) if not moved)
+                found.update({id(t): t for t in still})
+        return moving[id(tensor)]
+
+    if not any([visit(output) for output in model.outputs]):
+        raise ValueError("`model` should have a layer that trains. Received: all layers are frozen")
+    place = {operation: i for i, operation in enumerate(model.operations)}
+    return sorted(found.values(), key=lambda t: (place[_source(t)[0]], t._keras_history[1:]))
+
+
+def moves(operation):
+    """Whether an operation changes from one epoch to the next: weights that train, or chance."""
+    parts = getattr(operation, "layers", [])
+    if any(moves(part) for part in parts):
+        return True
+    if not isinstance(operation, keras.Layer) or parts:
+        return False
+    draws = len(operation.variables) > len(operation.weights)  # seeds are no weights
+    return draws or (operation.trainable and bool(operation.weights))
+
+
+def twin(tensor, model, other):
+    """The tensor of `other` at the place of `tensor` in `model`, built by the same code."""
+    operation, node, output = tensor._keras_history
+    there = other.operations[model.operations.index(operation)]
+    return there._inbound_nodes[node].output_tensors[output]
+
+
+def n_bytes(tensors, dtype="float32"):
+    """Bytes that one image's tensors take."""
+    return sum(int(np.prod(t.shape[1:])) for t in tensors) * np.dtype(dtype).itemsize
+
+
+class View:
+    """Tensors of many images, in files that vanish with the process.
+
+    Args:
+        tensors: KerasTensors, whose shapes are held.
+        capacity: images that fit.
+        folder: where the files lie while they are open, unless the environment variable
+            `RIN_SCRATCH` names a faster disk.
+        dtype: "float32", or "float16" for half the space.
+    """
+
+    def __init__(self, tensors, capacity, folder, dtype="float32"):
+        if dtype not in DTYPES:
+            raise ValueError(f"`dtype` should be one of {DTYPES}. Received: dtype={dtype!r}")
+        folder = os.environ.get(FOLDER_VARIABLE, folder)
+        os.makedirs(folder, exist_ok=True)
+        self.capacity = int(capacity)
+        self.arrays = [_mapped(folder, (self.capacity, *t.shape[1:]), dtype) for t in tensors]
+        self._key, self._place = None, {}
+
+    def fill(self, rows, key, batches):
+        """Hold these rows, unless they are held already.
+
+        Args:
+            rows: `(n,)` ints, at most `capacity`.
+            key: names the pictures the rows were computed from, such as (seed, epoch).
+            batches: called with rows for an iterator over their tensors, a list an array of this
+                view, some images at a time, in the order of the rows.
+
+        Returns:
+            How many images were computed.
+
+        Raises:
+            ViewError: a value that float16 can't hold.
+        """
+        if key == self._key and all(int(row) in self._place for row in rows):
+            return 0
+        self._key, self._place = None, {}
+        at = 0
+        for tensors in batches(rows):
+            for array, values in zip(self.arrays, tensors, strict=True):
+                array[at : at + len(values)] = self._held(values, array.dtype)
+            at += len(tensors[0])
+        self._key, self._place = key, {int(row): i for i, row in enumerate(rows)}
+        return len(rows)
+
+    def take(self, rows, which):
+        """The tensors of these rows.
+
+        Args:
+            rows: ints that `fill` was given.
+            which: numbers of the arrays wanted.
+
+        Returns:
+            List of float32 arrays.
+        """
+        at = np.array([self._place[int(row)] for row in rows], dtype=int)
+        return [self.arrays[i][at].astype(np.float32, copy=False) for i in which]
+
+    @staticmethod
+    def _held(values, dtype):
+        with np.errstate(over="ignore"):
+            held = values.astype(dtype, copy=False)
+        if dtype == np.float16 and not np.isfinite(held).all():
+            raise ViewError(
+                f"float16 can't hold what the frozen layers give (up to "
+                f"{np.abs(values).max():.3g}, at most 65504): use bank_dtype: float32"
+            )
+        return held
+
+
+def _mapped(folder, shape, dtype):
+    """A memory-mapped array over a file without a name: the disk gets it back, killed or not."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
+
+
+def _source(tensor):
+    operation, node, _ = tensor._keras_history
+    return operation, operation._inbound_nodes[node].input_tensors
