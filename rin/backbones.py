@@ -78,7 +78,9 @@ def build(backbone, init=None, trainable="head", n_classes=2, image_size=256, cl
     else:
         features = keras.layers.Flatten(name="flatten")(base.output)
         activation = "sigmoid"
-    scores = keras.layers.Dense(n_classes, activation=activation, name="classifier")(features)
+    # float32 under a mixed precision too: bfloat16 has three digits, too few for a loss
+    last = keras.layers.Dense(n_classes, activation, dtype="float32", name="classifier")
+    scores = last(features)
     return keras.Model(base.input, scores, name=f"{backbone}_{classifier}")
 
 
@@ -110,38 +112,42 @@ def preprocess(images, mode, backbone):
     Returns:
         `(n, h, w, 3)` float32 tensor.
     """
-    _check("mode", mode, PREPROCESSES)
-    _check("backbone", backbone, BACKBONES)
     x = keras.ops.cast(images, "float32")
+    center, scale = center_and_scale(mode, backbone)
     if x.shape[-1] == 1:
         x = keras.ops.repeat(x, 3, axis=-1)
-    if mode == "native":
-        return _NATIVE[BACKBONES[backbone].native](x)
-    return _OTHERS[mode](x)
+    elif _kind(mode, backbone) in BLUE_FIRST:
+        x = keras.ops.flip(x, axis=-1)
+    return (x - center) / scale
 
 
-def _bgr(x):
-    return keras.ops.flip(x, axis=-1)
+def center_and_scale(mode, backbone):
+    """Every preprocess is (x − center) / scale a channel, in the order the network takes them.
+
+    Args:
+        mode, backbone: as `preprocess` takes them.
+
+    Returns:
+        Two `(3,)` float32 arrays.
+    """
+    _check("mode", mode, PREPROCESSES)
+    _check("backbone", backbone, BACKBONES)
+    center, scale = _CENTER_AND_SCALE[_kind(mode, backbone)]
+    return np.broadcast_to(np.float32(center), 3), np.broadcast_to(np.float32(scale), 3)
 
 
-def _caffe(x):
-    return _bgr(x) - np.array(CAFFE_MEAN, dtype="float32")
+def _kind(mode, backbone):
+    return BACKBONES[backbone].native if mode == "native" else mode
 
 
-def _torch(x):
-    scaled = x / 255.0 - np.array(TORCH_MEAN, dtype="float32")
-    return scaled / np.array(TORCH_SD, dtype="float32")
-
-
-def _tf(x):
-    return x / 127.5 - 1.0
-
-
-_NATIVE = {"caffe": _caffe, "torch": _torch, "tf": _tf}
-_OTHERS = {
-    "official": lambda x: _caffe(x) / 255.0,
-    "signed_bgr": lambda x: _tf(_bgr(x)),
-    "unit": lambda x: x / 255.0,
+BLUE_FIRST = ("official", "caffe", "signed_bgr")
+_CENTER_AND_SCALE = {
+    "official": (CAFFE_MEAN, 255.0),
+    "caffe": (CAFFE_MEAN, 1.0),
+    "torch": (255 * np.array(TORCH_MEAN), 255 * np.array(TORCH_SD)),
+    "tf": (127.5, 127.5),
+    "signed_bgr": (127.5, 127.5),
+    "unit": (0.0, 255.0),
 }
 
 

@@ -107,7 +107,7 @@ def execute(root, pages, jobs, kernel=None, log=print):
     Raises:
         BookError: naming every page that failed.
     """
-    made = [page for page in pages if not _reads_runs(root, page)]
+    made = [page for page in pages if not reads_runs(root, page)]
     ended = itertools.count(1)
 
     def one(page):
@@ -121,6 +121,20 @@ def execute(root, pages, jobs, kernel=None, log=print):
         failed = [page.place for page, code in zip(group, codes, strict=True) if code]
         if failed:
             raise BookError(f"pages that failed: {', '.join(failed)}; finished ones are kept")
+
+
+def reads_runs(root, page):
+    """Whether a page reads runs that other pages make."""
+    return "runs_dir" in run.parameters(root / page.template)
+
+
+def write_params(root, page):
+    """Put a page's parameters beside its record, unless they stand there: the file's path."""
+    file, text = root / page.out / "params.yaml", yaml.safe_dump(page.params)
+    if not file.is_file() or file.read_text() != text:
+        with paths.replacing(file) as fresh:
+            fresh.write_text(text)
+    return file
 
 
 def stage(root, pages):
@@ -198,6 +212,35 @@ def faults(notebook):
     return found
 
 
+def write_phantoms(root, pages, log):
+    """Write the phantoms that pages will ask for, before several of them ask at once."""
+    from rin import datasets
+
+    settings = [run.parameters(root / page.template) | page.params for page in pages]
+    phantom = [p for p in settings if p.get("data_dir") == "" and "task" in p]
+    wanted = {(p["task"], p["n_phantoms"]) for p in phantom}
+    for task, n in sorted(wanted):
+        datasets.locate(task, n_phantoms=n)
+        log(f"phantoms of {task} are ready ({n} images)")
+
+
+def pairs(texts):
+    """`TASK=FOLDER` texts as a dict.
+
+    Raises:
+        BookError: a text without `=`, or no such folder.
+    """
+    found = {}
+    for text in texts:
+        task, equals, folder = text.partition("=")
+        if not equals:
+            raise BookError(f"`--data` should be TASK=FOLDER. Received: {text!r}")
+        if not paths.resolve(folder).is_dir():
+            raise BookError(f"`--data` {text!r}: there is no folder {folder}")
+        found[task] = folder
+    return found
+
+
 def main(arguments=None):
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m rin.book", description=__doc__.split("\n")[0])
@@ -209,7 +252,7 @@ def main(arguments=None):
     parser.add_argument("--kernel", help="Jupyter kernel, default the pages' own")
     asked = parser.parse_args(arguments)
     try:
-        make(paths.root(), asked.profile, _pairs(asked.data), asked.jobs, asked.kernel)
+        make(paths.root(), asked.profile, pairs(asked.data), asked.jobs, asked.kernel)
     except (BookError, run.PageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -227,7 +270,7 @@ def make(root, profile, data=None, jobs=1, kernel=None):
     for page in pages:  # refuse before the first minute is spent
         run.check(page.params, run.parameters(root / page.template), page.place)
         _check_data(page)
-    _write_phantoms(root, pages, log)
+    write_phantoms(root, pages, log)
     execute(root, pages, jobs, kernel, log)
     stage(root, pages)
     log("building the book …")
@@ -252,13 +295,14 @@ def _page(root, place, stem, file, profile, data):
         folder += "-data"
     name = file.stem if file and file.parent.name == stem else None
     shared = any((root / "params").glob(f"*/{stem}/"))  # a page that is run several times
-    title = ", ".join(str(params[k]) for k in ("task", "backbone") if shared and k in params)
+    one = params.get("backbones", [])
+    named = [params[k] for k in ["task"] if shared and k in params] + (one if len(one) == 1 else [])
     return Page(
         template=f"{place}.ipynb",
         place=f"{place}_{name}" if name else place,  # one folder: its links hold
         params=params,
         out=f"{folder}/pages/{stem}" + (f"/{name}" if name else ""),
-        title=title,
+        title=", ".join(named),
     )
 
 
@@ -271,15 +315,9 @@ def _check_data(page):
         )
 
 
-def _reads_runs(root, page):
-    return "runs_dir" in run.parameters(root / page.template)
-
-
 def _run_one(root, page, kernel, log):
     log(f"{page.place}: started")
-    values = root / page.out / "params.yaml"
-    values.parent.mkdir(parents=True, exist_ok=True)
-    values.write_text(yaml.safe_dump(page.params))
+    values = write_params(root, page)
     command = [sys.executable, "-m", "rin.run", page.template, "-f", str(values)]
     command += ["--out", page.out] + (["--kernel", kernel] if kernel else [])
     noise = values.with_name("log.txt")  # what cells print, progress bars, the backend's talk
@@ -288,17 +326,6 @@ def _run_one(root, page, kernel, log):
     if code:
         log(f"{page.place}: failed\n{noise.read_text()[-3000:]}")
     return code
-
-
-def _write_phantoms(root, pages, log):
-    from rin import datasets
-
-    settings = [run.parameters(root / page.template) | page.params for page in pages]
-    phantom = [p for p in settings if p.get("data_dir") == "" and "task" in p]
-    wanted = {(p["task"], p["n_phantoms"]) for p in phantom}
-    for task, n in sorted(wanted):
-        datasets.locate(task, n_phantoms=n)
-        log(f"phantoms of {task} are ready ({n} images)")
 
 
 def _retitle(notebook, title):
@@ -317,18 +344,6 @@ def _with_copies(toc, copies):
     if toc.get("file") in copies:
         toc["sections"] = copies[toc["file"]] + toc.get("sections", [])
     return toc
-
-
-def _pairs(texts):
-    pairs = {}
-    for text in texts:
-        task, equals, folder = text.partition("=")
-        if not equals:
-            raise BookError(f"`--data` should be TASK=FOLDER. Received: {text!r}")
-        if not paths.resolve(folder).is_dir():
-            raise BookError(f"`--data` {text!r}: there is no folder {folder}")
-        pairs[task] = folder
-    return pairs
 
 
 def _task(file):

@@ -18,8 +18,8 @@ def gather(runs_dir, task):
         task: its name.
 
     Returns:
-        (runs, predictions): one row a run, and one row a run and test image. `arm` in both names
-        the init and its preprocess.
+        (runs, predictions): one row a run, and one row a run and test image; both with `arm`
+        (see `arms`).
 
     Raises:
         JudgeError: no finished run, or runs of different data, settings, classifiers or weights.
@@ -31,15 +31,32 @@ def gather(runs_dir, task):
         )
     _same("data sets or splits", runs["data_fingerprint"], runs_dir)
     read = [records.read(folder) for folder in runs["folder"]]
-    _same("settings", [str(record.get("settings")) for record in read], runs_dir)
+    for free, several in runs.groupby("trainable"):  # a bank's settings say nothing of `all`
+        settings = [str(read[i].get("settings")) for i in several.index]
+        _same(f"settings of {free} runs", settings, runs_dir)
     _same("classifiers", runs["classifier"], runs_dir)  # a scenario's name doesn't tell them apart
     files = pd.Series([str(record.get("init_fingerprint")) for record in read])
     for (init, backbone), several in files.groupby([runs["init"], runs["backbone"]]):
         _same(f"weight files of {init} {backbone}", several, runs_dir)
     predictions = records.predictions(runs)
     for frame in (runs, predictions):
-        frame.insert(0, "arm", frame["init"] + ", " + frame["preprocess"])
+        frame.insert(0, "arm", arms(frame))
     return runs, predictions
+
+
+def arms(frame):
+    """What is compared: a run's init, its preprocess, and its batch size where there are several.
+
+    Args:
+        frame: runs or predictions, with columns init, preprocess and batch_size.
+
+    Returns:
+        Series of names such as "imagenet, official" or "imagenet, official, batch 32".
+    """
+    names = frame["init"] + ", " + frame["preprocess"]
+    if frame["batch_size"].nunique() > 1:
+        names = names + ", batch " + frame["batch_size"].astype(str)
+    return names
 
 
 def scenarios(runs, predictions):
@@ -98,8 +115,9 @@ def summary(table, task=None):
         mean, sd = stats.mean_sd(part["auc"])
         row = {"arm": arm, "n_scenarios": len(part), "mean_auc": mean, "sd_auc": sd}
         if task in known.index:
-            init, preprocess = arm.rsplit(", ", 1)
+            init, preprocess, *batch = arm.split(", ")
             has = f"auc_{init}" in known and preprocess == "official"
+            has = has and batch in ([], ["batch 256"])
             row["published_mean"] = known.loc[task, f"auc_{init}"] if has else np.nan
             row["published_sd"] = known.loc[task, f"sd_{init}"] if has else np.nan
         rows.append(row)

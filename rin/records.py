@@ -15,6 +15,7 @@ import psutil
 from rin import paths
 
 RECORD = "record.json"
+RUN_KEYS = ["init", "preprocess", "scenario", "fold", "seed", "batch_size"]  # within a task
 PACKAGES = (
     "rin",
     "keras",
@@ -121,10 +122,11 @@ def training_runs(runs_dir, task=None):
         record = read(file.parent)
         if record.get("kind") == "training" and task in (None, record["run"]["task"]):
             place = {"data_fingerprint": record["data_fingerprint"], "folder": str(file.parent)}
-            rows.append(record["run"] | record["result"] | place)
+            # records of before runs carried their batch size hold it among the settings
+            size = {"batch_size": record.get("settings", {}).get("batch_size")}
+            rows.append(size | record["run"] | record["result"] | place)
     frame = pd.DataFrame(rows)
-    order = ["task", "init", "preprocess", "scenario", "fold", "seed"]
-    return frame.sort_values(order, ignore_index=True) if rows else frame
+    return frame.sort_values(["task", *RUN_KEYS], ignore_index=True) if rows else frame
 
 
 def predictions(runs, split="test", table="predictions"):
@@ -137,7 +139,7 @@ def predictions(runs, split="test", table="predictions"):
 
     Returns:
         DataFrame with the run's columns (task, init, preprocess, backbone, trainable,
-        learning_rate, scenario, fold, seed) before the table's own.
+        learning_rate, scenario, fold, seed, batch_size) before the table's own.
 
     Raises:
         ValueError: there are no runs.
@@ -148,7 +150,7 @@ def predictions(runs, split="test", table="predictions"):
     parts = []
     for row in runs.to_dict("records"):
         part = pd.read_parquet(Path(row["folder"]) / f"{table}.parquet").reset_index(drop=True)
-        facts = {key: row[key] for key in [*keys, "fold", "seed"]}
+        facts = {key: row[key] for key in [*keys, "fold", "seed", "batch_size"]}
         parts.append(pd.DataFrame(facts, index=part.index).join(part))
     long = pd.concat(parts, ignore_index=True)
     if split is None or "split" not in long:

@@ -25,7 +25,10 @@ class Scenario:
 
 @dataclass(frozen=True, order=True)
 class Run:
-    """One (task, init, preprocess, scenario, fold, seed), trained once; `name` is its folder."""
+    """One (task, init, preprocess, scenario, fold, seed), trained once; `name` is its folder.
+
+    `batch_size` is images an update; the last batch of an epoch may be smaller, as officially.
+    """
 
     task: str
     init: str
@@ -34,6 +37,7 @@ class Run:
     fold: int
     seed: int = 0
     classifier: str = "gap"
+    batch_size: int = 256
 
     @property
     def init_name(self):
@@ -47,7 +51,7 @@ class Run:
     def name(self):
         """A folder name."""
         parts = [self.init_name, self.preprocess, str(self.scenario), self.classifier]
-        return "-".join([*parts, f"fold{self.fold}", f"seed{self.seed}"])
+        return "-".join([*parts, f"fold{self.fold}", f"seed{self.seed}", f"batch{self.batch_size}"])
 
     def facts(self):
         """The run as one flat dict, for tables and records."""
@@ -56,14 +60,22 @@ class Run:
         return rest | asdict(self.scenario) | shown
 
 
-def grid(backbones=BACKBONES, learning_rates=None):
+def grid(backbones=BACKBONES, learning_rates=None, trainables=None):
     """The 24 scenarios: 4 backbones × (all, head, top10) × two learning rates each.
+
+    Args:
+        backbones: which of the four.
+        learning_rates: dict from trainable to rates; default the study's.
+        trainables: which of the three; default those `learning_rates` names. One without rates
+            of its own gets the study's.
 
     >>> len(grid())
     24
     """
     rates = LEARNING_RATES if learning_rates is None else learning_rates
-    unknown = [*(set(backbones) - set(BACKBONES)), *(set(rates) - set(LEARNING_RATES))]
+    asked = rates if trainables is None else trainables
+    rates = LEARNING_RATES | rates
+    unknown = [*(set(backbones) - set(BACKBONES)), *({*asked, *rates} - set(LEARNING_RATES))]
     if unknown:
         raise ValueError(
             f"`backbones` should be among {BACKBONES}, `learning_rates` keyed by "
@@ -72,6 +84,6 @@ def grid(backbones=BACKBONES, learning_rates=None):
     return [
         Scenario(backbone, trainable, float(rate))
         for backbone in backbones
-        for trainable, several in rates.items()
-        for rate in several
+        for trainable in asked
+        for rate in rates[trainable]
     ]

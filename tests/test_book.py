@@ -12,7 +12,8 @@ import nbformat
 import pytest
 import yaml
 
-from rin import book
+from rin import book, published
+from rin.scenarios import BACKBONES, grid
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATES = sorted((ROOT / "book").glob("*.ipynb"))
@@ -76,20 +77,36 @@ def test_an_error_a_half_run_page_and_a_run_without_end_are_faults():
     assert book.faults(marked) == ["cell 0 is papermill's error mark"]
 
 
-def test_the_demo_plans_all_backbones_and_both_tasks_with_titles_of_their_own():
+def test_the_demo_plans_every_task_with_all_backbones_and_all_24_scenarios_once():
     pages = book.plan(ROOT, "demo")
-    tuned = [p for p in pages if p.template.endswith("05_fine_tune_a_backbone.ipynb")]
-    assert {(p.params["task"], p.params["backbone"]) for p in tuned} >= {
-        ("breast", name)
-        for name in ("resnet50", "densenet121", "inception_v3", "inception_resnet_v2")
-    } | {("pediatric", "resnet50")}
-    breast = [p for p in tuned if p.params["task"] == "breast"]
-    assert all({"head", "top10"} <= set(p.params["learning_rates"]) for p in breast)
-    assert any("all" in p.params["learning_rates"] for p in breast)
-    for page in pages:
-        same = [p for p in pages if p.template == page.template]
-        assert len({p.title for p in same}) == len(same) == len({p.place for p in same})
-    assert len({p.out for p in pages}) == len(pages)
+    tuned = [p.params for p in pages if p.template.endswith("05_fine_tune_a_backbone.ipynb")]
+    for task in published.tasks().task.tolist() + ["pediatric"]:
+        mine = [p for p in tuned if p["task"] == task]
+        assert sorted(b for p in mine for b in p["backbones"]) == sorted(BACKBONES)
+        assert all({"head", "top10"} <= set(p["trainables"]) for p in mine)
+    breast = [p for p in tuned if p["task"] == "breast"]
+    grids = [grid(p["backbones"], p.get("learning_rates"), p["trainables"]) for p in breast]
+    assert {scenario for several in grids for scenario in several} == set(grid())
+
+
+def test_every_copy_of_a_page_has_a_title_and_a_place_of_its_own():
+    for profile in ("demo", "reduced", "paper"):
+        pages = book.plan(ROOT, profile)
+        for page in pages:
+            same = [p for p in pages if p.template == page.template]
+            assert len({p.title for p in same}) == len(same) == len({p.place for p in same})
+        assert len({p.out for p in pages}) == len(pages)
+
+
+def test_the_paper_profile_is_the_published_protocol_for_every_task():
+    pages = book.plan(ROOT, "paper")
+    tuned = [p.params for p in pages if p.template.endswith("05_fine_tune_a_backbone.ipynb")]
+    for params in tuned:
+        assert (params["image_size"], params["epochs"], params["batch_sizes"]) == (256, 30, [256])
+        assert params["inits"] == ["radimagenet", "imagenet", "random"]
+        if params["task"] != "pediatric":
+            assert len(grid(params["backbones"], None, params["trainables"])) == 24
+    assert {p["task"] for p in tuned} == {*published.tasks().task, "pediatric"}
 
 
 def test_real_images_get_run_folders_of_their_own(tmp_path):

@@ -57,22 +57,57 @@ def table_of(*cells, diverged=()):
     return judge.scenarios(runs_of(predictions, diverged), predictions)
 
 
-def write_run(home, arm, fold=0, data="d", classifier="gap", epochs=30, weights="w", scores=A):
+def write_run(
+    home,
+    arm,
+    fold=0,
+    data="d",
+    classifier="gap",
+    epochs=30,
+    weights="w",
+    scores=A,
+    batch_size=256,
+    trainable="head",
+    settings=None,
+):
     """A finished run as training leaves it."""
     init, preprocess = arm.split(", ")
     run = {"task": "breast", "init": init, "preprocess": preprocess, "scenario": S1}
-    run |= {"backbone": "resnet50", "trainable": "head", "learning_rate": 0.01}
-    run |= {"fold": fold, "seed": 0, "classifier": classifier}
-    folder = home / "breast" / "-".join(map(str, [init, preprocess, fold, classifier]))
+    run |= {"backbone": "resnet50", "trainable": trainable, "learning_rate": 0.01}
+    run |= {"fold": fold, "seed": 0, "classifier": classifier, "batch_size": batch_size}
+    folder = home / "breast" / "-".join(map(str, [init, preprocess, fold, classifier, batch_size]))
     folder.mkdir(parents=True)
     inside = ["row", "group", "split", "y_true", "y_score", "y_score_negative"]
     test = cell(arm, fold, scores)[inside]
     val = test.assign(split="val", y_score=0.5, y_score_negative=0.5, row=test["row"] + 100)
     pd.concat([val, test], ignore_index=True).to_parquet(folder / "predictions.parquet")
     facts = {"kind": "training", "fingerprint": "f", "data_fingerprint": data, "run": run}
-    facts |= {"settings": {"epochs": epochs}, "init_fingerprint": weights}
+    settings = {"epochs": epochs} | (settings or {})
+    facts |= {"settings": settings, "init_fingerprint": weights}
     result = {"n_updates": 90, "n_trainable": 4098, "diverged": False}
     records.write(folder, facts | {"result": result})
+
+
+def test_runs_of_two_batch_sizes_are_two_arms(tmp_path):
+    write_run(tmp_path, RIN)
+    runs, _ = judge.gather(tmp_path, "breast")
+    assert list(runs.arm) == [RIN]
+    write_run(tmp_path, RIN, batch_size=32)
+    runs, predictions = judge.gather(tmp_path, "breast")
+    assert (
+        sorted(runs.arm)
+        == [f"{RIN}, batch 256", f"{RIN}, batch 32"]
+        == sorted(predictions.arm.unique())
+    )
+
+
+def test_what_only_all_runs_are_told_does_not_part_them_from_head_runs(tmp_path):
+    write_run(tmp_path, RIN, settings={"bank_dtype": "float32"})
+    write_run(tmp_path, RIN, 1, trainable="all", settings={"precision": "float32"})
+    assert len(judge.gather(tmp_path, "breast")[0]) == 2
+    write_run(tmp_path, RIN, 2, trainable="all", settings={"precision": "mixed_bfloat16"})
+    with pytest.raises(judge.JudgeError, match="2 different settings of all runs"):
+        judge.gather(tmp_path, "breast")
 
 
 def test_finished_runs_are_gathered_with_their_test_rows_only(tmp_path):

@@ -28,6 +28,7 @@ def runs_dir(tmp_path):
             "preprocess": "official",
             "fold": fold,
             "seed": 0,
+            "batch_size": 256,
         }
         run |= {"backbone": "resnet50", "trainable": "head", "learning_rate": 1e-3}
         run |= {"scenario": "resnet50-head-1e-03", "classifier": "gap"}

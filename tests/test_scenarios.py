@@ -78,7 +78,7 @@ def test_a_run_name_is_safe_as_a_folder_name():
 @pytest.mark.parametrize("init", ["/home/me/weights/mine.h5", r"C:\me\mine.weights.h5", "mine.h5"])
 def test_the_path_of_an_init_stays_out_of_names_and_tables(init):
     run = Run("breast", init, "official", scenarios.grid()[0], 0)
-    rest = "official-inception_resnet_v2-all-1e-03-gap-fold0-seed0"
+    rest = "official-inception_resnet_v2-all-1e-03-gap-fold0-seed0-batch256"
     assert re.fullmatch(rf"mine-[0-9a-f]{{6}}-{rest}", run.name)
     assert run.name.startswith(run.facts()["init"])
     elsewhere = Run("breast", f"other/{init}", "official", scenarios.grid()[0], 0)

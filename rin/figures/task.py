@@ -48,8 +48,8 @@ def losses(history, phantom):
     """Training and validation loss over epochs, one panel a scenario, a line a run.
 
     Args:
-        history: DataFrame scenario, fold, epoch, loss, val_loss, and init, preprocess and seed
-            where runs differ in them.
+        history: DataFrame scenario, fold, epoch, loss, val_loss, and init, preprocess, seed
+            and batch_size where runs differ in them.
         phantom: whether to watermark.
 
     Returns:
@@ -57,7 +57,7 @@ def losses(history, phantom):
     """
     names = list(history["scenario"].unique())
     one_backbone = len({name.split("-")[0] for name in names}) == 1
-    run = [key for key in ("init", "preprocess", "fold", "seed") if key in history]
+    run = [key for key in ("init", "preprocess", "fold", "seed", "batch_size") if key in history]
     columns = min(len(names), 3)
     rows = -(-len(names) // columns)
     figure, axes = plt.subplots(
