@@ -1,4 +1,4 @@
-"""Banked networks: a backbone's frozen part and the parts above its cuts, each compiled once."""
+"""Banked networks: a network's frozen part and the parts above its cuts, each compiled once."""
 
 import keras
 
@@ -8,7 +8,7 @@ TRAINABLES = ("head", "top10")
 
 
 class Top:
-    """The part of a network above its cut, and the variables that training can change.
+    """The part of a network above a cut, and the variables that training can change.
 
     Args:
         network: a model of `rin.backbones.build`.
@@ -16,12 +16,11 @@ class Top:
     """
 
     def __init__(self, network, cut):
-        self.network, self.cut = network, cut
-        self.model = keras.Model(cut, network.output)
+        self.cut, self.model = cut, keras.Model(cut, network.output)
         loss = "binary_crossentropy"
         self.model.compile(keras.optimizers.Adam(), loss, jit_compile=training.jit_compile())
         self.model.optimizer.build(self.model.trainable_variables)
-        self.n_trainable = training.n_trainable(network)
+        self.n_trainable = training.n_trainable(self.model)
         layers = [layer for layer in self.model.layers if views.moves(layer)]
         self.weights = [v for layer in layers for v in layer.variables]
         self.optimizer = self.model.optimizer.variables
@@ -58,64 +57,70 @@ class Top:
 
 
 class Networks:
-    """One forward model for all cuts of a backbone, and a `Top` above each.
+    """One network, a forward model for all cuts of it, and a `Top` above each.
+
+    The tops share the layers that both train, so what one run left there has to be assigned anew
+    before another goes on.
 
     Args:
         backbone, classifier, image_size: as `rin.backbones.build` takes them.
         trainables: "head", "top10" or both.
 
     Attributes:
+        network: the whole model.
         tops: dict from trainable to its `Top`.
         tensors: the KerasTensors that `forward` gives.
         which: dict from trainable to the numbers of its tensors among these.
+        first: dict from trainable to the values its changing weights start from; see `reset`.
     """
 
     def __init__(self, backbone, trainables=TRAINABLES, classifier="gap", image_size=256):
-        shape = {"backbone": backbone, "classifier": classifier, "image_size": image_size}
-        self.shapes = {name: shape | {"trainable": name} for name in trainables}
-        built = {name: backbones.build(**options) for name, options in self.shapes.items()}
-        self.tops = {name: Top(network, views.frontier(network)) for name, network in built.items()}
-        self.frozen = built[trainables[0]]
-        self._gather()
+        most = "top10" if "top10" in trainables else "head"
+        self.shape = {"backbone": backbone, "classifier": classifier, "image_size": image_size}
+        self.network = backbones.build(trainable=most, **self.shape)
+        self.tops = {name: Top(self.network, self._cut(name)) for name in trainables}
+        several = {id(tensor): tensor for top in self.tops.values() for tensor in top.cut}
+        self.tensors, numbers = list(several.values()), {key: i for i, key in enumerate(several)}
+        self.which = {name: [numbers[id(t)] for t in top.cut] for name, top in self.tops.items()}
         self.feed = feed.Feed(name="feed")
         images, maps = feed.inputs(image_size)
-        below = keras.Model(self.frozen.input, self.tensors)
+        below = keras.Model(self.network.input, self.tensors)
         self._plain = _forward(images, below(self.feed(images)))
-        self._seen = _forward([images, maps], below(self.feed(images, maps)))
+        self._mapped = _forward([images, maps], below(self.feed(images, maps)))
 
     def reset(self, run):
-        """Assign the weights of this run's init and seed, and what its preprocess does.
-
-        Returns:
-            Dict from trainable to the values its changing weights start from.
-        """
-        for name, top in self.tops.items():
-            values = training.fresh_state(run, self.shapes[name])
-            for variable, value in zip(top.network.variables, values, strict=True):
-                variable.assign(value)
+        """Assign the weights of this run's init and seed, and what its preprocess does."""
+        values = training.fresh_state(run, self.shape)
+        for variable, value in zip(self.network.variables, values, strict=True):
+            variable.assign(value)
         self.feed.choose(run.preprocess, run.scenario.backbone)
-        return {name: [v.numpy() for v in top.weights] for name, top in self.tops.items()}
+        self.first = {name: top.values()[: len(top.weights)] for name, top in self.tops.items()}
+
+    def rest(self):
+        """Undo what training did: what is frozen in one run may lie below the cut of another."""
+        for name, top in self.tops.items():
+            top.assign(self.first[name])
 
     def forward(self, images, maps=None):
         """What the frozen layers give: a list of arrays, one for each of `tensors`.
 
+        Call `rest` before the first of several calls.
+
         Args:
             images: `(n, h, w)` uint8.
-            maps: `(n, 8)` of `rin.feed.maps` for an augmented view; None for the plain one.
+            maps: `(n, 8)` affine maps of `rin.augment`; None for images as stored.
         """
         if maps is None:
             found = self._plain.predict_on_batch(images)
         else:
-            found = self._seen.predict_on_batch([images, maps])
+            found = self._mapped.predict_on_batch([images, maps])
         return found if isinstance(found, list) else [found]
 
-    def _gather(self):
-        self.tensors, self.which = [], {}
-        for name, top in self.tops.items():
-            here = [views.twin(t, top.network, self.frozen) for t in top.cut]
-            self.tensors += [t for t in here if all(t is not known for known in self.tensors)]
-            numbers = {id(t): i for i, t in enumerate(self.tensors)}
-            self.which[name] = [numbers[id(t)] for t in here]
+    def _cut(self, trainable):
+        if trainable == "top10":
+            return views.frontier(self.network)
+        last = self.network.get_layer("classifier")
+        return views.frontier(self.network, lambda o: o is last or views.draws(o))
 
 
 def _forward(inputs, outputs):

@@ -19,6 +19,7 @@ from rin import augment, feed, views
 from rin.outcomes import Outcome, one_hot, order, rows_of
 
 FORWARD_BATCH = 64  # images a pass through the frozen layers
+IDENTITY = np.array([1, 0, 0, 0, 1, 0, 0, 0], dtype=np.float32)
 FREE_SHARE = 0.8  # of the disk's free space that a bank may take
 
 
@@ -95,13 +96,11 @@ class Group:
         self.networks, self.data, self.settings, self.chosen = networks, data, settings, chosen
         self.ranges = augment.RANGES[settings.augmentation]
         self.n_forward, self.forward_s = 0, 0.0
-        weights = networks.reset(runs[0])
+        networks.reset(runs[0])
         self.states = []
         for run in runs:
-            values = self._top(run).fresh(
-                weights[run.scenario.trainable], run.scenario.learning_rate
-            )
-            self.states.append(State(run, values))
+            first, rate = networks.first[run.scenario.trainable], run.scenario.learning_rate
+            self.states.append(State(run, self._top(run).fresh(first, rate)))
         self._make_views(folder)
 
     def train(self, checkpoint=None):
@@ -205,12 +204,21 @@ class Group:
         self.forward_s += time.perf_counter() - started
 
     def _forward(self, rows, epoch):
-        size = self.data.images.shape[1]
+        self.networks.rest()
         for batch in _parts(rows, FORWARD_BATCH):
-            images, ids = self.data.images[batch], self.data.image_ids[batch]
-            seed = self.states[0].run.seed
-            maps = None if epoch is None else feed.maps(self.ranges, ids, epoch, seed, size)
-            yield self.networks.forward(images, maps)
+            yield self.networks.forward(self.data.images[batch], self._maps(batch, epoch))
+
+    def _maps(self, rows, epoch):
+        """Affine maps of these images; where some views are augmented, plain ones get the identity.
+
+        It leaves every pixel as it is, and so one compiled network serves both views.
+        """
+        if self.ranges is None:
+            return None
+        if epoch is None:
+            return np.tile(IDENTITY, (len(rows), 1))
+        ids, seed = self.data.image_ids[rows], self.states[0].run.seed
+        return feed.maps(self.ranges, ids, epoch, seed, self.data.images.shape[1])
 
     def _chunks(self, rows):
         whole = self.chosen.mode == "stored"

@@ -19,7 +19,7 @@ class ViewError(ValueError):
     """Values that can't be held as asked."""
 
 
-def frontier(model):
+def frontier(model, moving=None):
     """The tensors that frozen layers hand to those that train.
 
     A layer moves if its weights train, or if it draws random numbers (dropout), or if anything
@@ -29,6 +29,7 @@ def frontier(model):
 
     Args:
         model: a functional `keras.Model` whose layers carry their `trainable`.
+        moving: called with an operation, says whether it moves; default `moves`.
 
     Returns:
         List of KerasTensors, each once, in the order in which the model computes them.
@@ -36,17 +37,17 @@ def frontier(model):
     Raises:
         ValueError: nothing below the output moves, so there is nothing to train.
     """
-    moving, found = {}, {}
+    moving, seen, found = moving or moves, {}, {}
 
     def visit(tensor):
-        if id(tensor) not in moving:
+        if id(tensor) not in seen:
             operation, before = _source(tensor)
-            above = [visit(parent) for parent in before]  # every parent, so that all are seen
-            moving[id(tensor)] = any(above) or moves(operation)
-            if moving[id(tensor)]:
-                still = (t for t, moved in zip(before, above, strict=True) if not moved)
+            below = [visit(parent) for parent in before]  # every parent, so that all are seen
+            seen[id(tensor)] = any(below) or moving(operation)
+            if seen[id(tensor)]:
+                still = (t for t, moved in zip(before, below, strict=True) if not moved)
                 found.update({id(t): t for t in still})
-        return moving[id(tensor)]
+        return seen[id(tensor)]
 
     if not any([visit(output) for output in model.outputs]):
         raise ValueError("`model` should have a layer that trains. Received: all layers are frozen")
@@ -56,20 +57,17 @@ def frontier(model):
 
 def moves(operation):
     """Whether an operation changes from one epoch to the next: weights that train, or chance."""
-    parts = getattr(operation, "layers", [])
-    if any(moves(part) for part in parts):
-        return True
-    if not isinstance(operation, keras.Layer) or parts:
+    if parts := getattr(operation, "layers", []):
+        return any(moves(part) for part in parts)
+    if not isinstance(operation, keras.Layer):
         return False
-    draws = len(operation.variables) > len(operation.weights)  # seeds are no weights
-    return draws or (operation.trainable and bool(operation.weights))
+    return draws(operation) or (operation.trainable and bool(operation.weights))
 
 
-def twin(tensor, model, other):
-    """The tensor of `other` at the place of `tensor` in `model`, built by the same code."""
-    operation, node, output = tensor._keras_history
-    there = other.operations[model.operations.index(operation)]
-    return there._inbound_nodes[node].output_tensors[output]
+def draws(operation):
+    """Whether an operation draws random numbers in training: its seeds are no weights."""
+    is_layer = isinstance(operation, keras.Layer)
+    return is_layer and len(operation.variables) > len(operation.weights)
 
 
 def n_bytes(tensors, dtype="float32"):

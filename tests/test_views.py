@@ -117,11 +117,11 @@ def test_the_part_above_the_cut_gives_the_whole_models_output():
     assert np.array_equal(parts, model(x, training=False))
 
 
-def test_a_twin_stands_at_the_same_place_in_a_model_built_alike():
-    a, b = (backbones.build("resnet50", None, "top10", image_size=64) for _ in range(2))
-    for tensor in views.frontier(a):
-        there = views.twin(tensor, a, b)
-        assert there is not tensor and any(there is t for t in views.frontier(b))
+def test_what_moves_can_be_told_instead():
+    model = backbones.build("densenet121", None, "top10", image_size=64)
+    last = model.get_layer("classifier")
+    cut = views.frontier(model, lambda o: o is last or views.draws(o))
+    assert [t.shape[1:] for t in cut] == [(1024,)] and names(cut) == ["avg_pool"]
 
 
 def tensors():
