@@ -41,6 +41,9 @@ def level(rows, n):
 class Parts(keras.utils.PyDataset):
     """The parts of all batches of an epoch, one after the other, with their sample weights.
 
+    Gradients are exact means over each batch. The epoch's mean loss counts a batch by the rows it
+    is fed, repeated ones included, so it differs a little where batches fall into unequal parts.
+
     Args:
         batches: a `rin.training.Batches`.
         n_parts: parts a batch.

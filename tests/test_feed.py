@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tiny_network
 from tiny import SETTINGS, SIZE, make_data, make_run
 
 from rin import augment, backbones, devices, feed, training
@@ -25,14 +26,26 @@ def model_of(layer, size=12):
     return keras.Model([images, maps], layer(images, maps))
 
 
+def tiny_run(**other):
+    return make_run("tiny", "all", **other)
+
+
 @pytest.fixture(scope="module")
-def trained():
-    """The tables of one run: pictures fed batch by batch, and held on the device."""
+def tiny():
+    """A backbone that is compiled in a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(backbones.BACKBONES, "tiny", tiny_network.ROW)
+        yield "tiny"
+
+
+@pytest.fixture(scope="module")
+def trained(tiny):
+    """The trainer and tables of one run, images fed batch by batch; the same, images held."""
     training.deterministic()
     found = []
     for resident in (False, True):
-        trainer = training.Trainer("resnet50", "head", image_size=SIZE, resident=resident)
-        found.append((trainer, *trainer.train(make_run(batch_size=5), make_data(), SETTINGS)))
+        trainer = training.Trainer(tiny, "all", image_size=SIZE, resident=resident)
+        found.append((trainer, *trainer.train(tiny_run(batch_size=5), make_data(), SETTINGS)))
     return found
 
 
@@ -80,7 +93,7 @@ def test_val_and_test_are_predicted_from_the_stored_pixels(trained):
     trainer, predictions, _, _ = trained[0]
     test = predictions[predictions.split == "test"]
     stored = make_data().images[test.row]
-    x = backbones.preprocess(stored[..., None], "official", "resnet50")
+    x = backbones.preprocess(stored[..., None], "official", "tiny")
     scores = trainer.network.predict(np.asarray(x), verbose=0)
     assert np.allclose(test.y_score, scores[:, 1], atol=1e-6)
 
@@ -121,9 +134,9 @@ def test_images_on_the_device_and_fed_ones_give_equal_results(trained):
 def test_other_images_take_the_place_of_those_on_the_device(trained):
     (fed, *_), (held, *_) = trained
     other = replace(make_data(n=36), fingerprint="other")
-    tables = [trainer.train(make_run(), other, SETTINGS)[0] for trainer in (fed, held)]
+    tables = [trainer.train(tiny_run(), other, SETTINGS)[0] for trainer in (fed, held)]
     assert np.allclose(tables[0].y_score, tables[1].y_score, atol=1e-6)
-    again, _, _ = held.train(make_run(batch_size=5), make_data(), SETTINGS)
+    again, _, _ = held.train(tiny_run(batch_size=5), make_data(), SETTINGS)
     assert np.allclose(again.y_score, trained[1][1].y_score, atol=1e-6)
 
 
@@ -155,13 +168,13 @@ def test_images_stay_on_an_accelerator_alone_and_only_if_they_fit(monkeypatch):
 
 
 @on_tensorflow
-def test_another_fold_rate_batch_size_or_dataset_is_not_traced_again(monkeypatch):
+def test_another_fold_rate_batch_size_or_dataset_is_not_traced_again(tiny, monkeypatch):
     """A trace calls each layer of the graph once, in Python."""
     traces, call = [], feed.Feed.call
     monkeypatch.setattr(feed.Feed, "call", lambda *a, **k: (traces.append(1), call(*a, **k))[1])
-    trainer = training.Trainer("resnet50", "head", image_size=SIZE)
-    trainer.train(make_run(batch_size=3), make_data(), SETTINGS)  # a last batch of one image
+    trainer = training.Trainer(tiny, "all", image_size=SIZE)
+    trainer.train(tiny_run(batch_size=3), make_data(), SETTINGS)  # a last batch of one image
     n_first = len(traces)
-    for run in (make_run(fold=1), make_run(rate=1e-4, batch_size=5), make_run(seed=1)):
+    for run in (tiny_run(fold=1), tiny_run(rate=1e-4, batch_size=5), tiny_run(seed=1)):
         trainer.train(run, make_data(n=36), SETTINGS)
     assert n_first and len(traces) == n_first
