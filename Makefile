@@ -1,5 +1,6 @@
 # The RadImageNet Book. Needs Python 3.11, make and git; everything else is set up here.
 #   make book   phantoms -> pages -> a rendered book   (PROFILE=demo, DATA="breast=FOLDER")
+#   make sweep  the same, training split into jobs for many devices   (GPUS=, DRY=1: estimates only)
 #   make test   ruff, pytest, nbval, a strict build
 
 PYTHON ?= python3.11
@@ -7,13 +8,15 @@ PROFILE ?= demo
 DATA ?=
 KERNEL ?=
 JOBS ?= 2
+GPUS ?=
+DRY ?=
 BIN := .venv/bin
 READY := .venv/.ready
 
 # python3.11 may be called python3 where it is the only one
 PYTHON := $(shell command -v $(PYTHON) || command -v python3)
 
-.PHONY: help setup book test test-jax lab kernel lock lint clean
+.PHONY: help setup book sweep test test-sweep test-jax lab kernel lock lint clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -33,10 +36,22 @@ book: $(READY)
 	$(BIN)/python -m rin.book --profile $(PROFILE) --jobs $(JOBS) \
 	  $(foreach pair,$(DATA),--data $(pair)) $(if $(KERNEL),--kernel $(KERNEL))
 
+# Snakemake comes with it; a cluster's options are on the page Run it on a cluster
+sweep: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-batch.lock
+	$(BIN)/python -m rin.sweep --profile $(PROFILE) $(if $(filter command line,$(origin JOBS)),--jobs $(JOBS)) \
+	  $(foreach pair,$(DATA),--data $(pair)) $(if $(KERNEL),--kernel $(KERNEL)) \
+	  $(if $(GPUS),--gpus $(GPUS)) $(if $(DRY),--dry-run)
+
 test: $(READY) lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 600 -n $(JOBS) \
 	  --dist loadfile -o addopts="" book
+
+# The sweep engine, with Snakemake
+test-sweep: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-batch.lock
+	$(BIN)/python -m pytest -m sweep tests/test_sweep.py
 
 # The core tests on another Keras backend
 test-jax: $(READY)

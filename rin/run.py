@@ -1,4 +1,4 @@
-"""Run one page: `python -m rin.run PAGE -f params/FILE.yaml [-p key=value] --out DIR`.
+"""Run one page: `python -m rin.run PAGE -f params/FILE.yaml [-p key=value] --out DIR [--wait]`.
 
 papermill itself only logs a misspelled parameter, leaves a complete-looking notebook when a kernel
 dies, and knows no resume. This unit refuses what it does not know, keeps the half-run page as
@@ -31,7 +31,7 @@ class PageError(Exception):
     """A page, its parameters or its execution at fault: one message for the reader."""
 
 
-def run(page, params, out, kernel=None, log=print):
+def run(page, params, out, kernel=None, log=print, wait=False):
     """Execute a page into a folder, unless that was done before.
 
     Args:
@@ -40,22 +40,29 @@ def run(page, params, out, kernel=None, log=print):
         out: folder for `<page>.ipynb` and `record.json`.
         kernel: name of a Jupyter kernel; default the one the page names.
         log: called with a line of text at the start and the end.
+        wait: whether to wait, and say so, while another run writes into the folder.
 
     Returns:
         Path of the executed notebook.
 
     Raises:
-        PageError: unknown or ill-typed parameters, or a cell that failed.
+        PageError: unknown or ill-typed parameters, a cell that failed, or, without `wait`,
+            another run that writes there.
     """
     page, out = Path(page), Path(out)
     defaults = parameters(page)
     check(params, defaults, page)
     out.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(out / ".lock")
     try:
-        with filelock.FileLock(out / ".lock", timeout=0):
-            return _run_locked(page, defaults, params, out, kernel, log)
+        held = lock.acquire(timeout=0)
     except filelock.Timeout:
-        raise PageError(f"{out}: another run is writing there; wait for it to end") from None
+        if not wait:
+            raise PageError(f"{out}: another run is writing there; wait for it to end") from None
+        log(f"{page.stem}: another run is writing to {out}; waiting for it to end …")
+        held = lock.acquire()
+    with held:
+        return _run_locked(page, defaults, params, out, kernel, log)
 
 
 def parameters(page):
@@ -131,6 +138,7 @@ def main(arguments=None):
     parser.add_argument("-p", dest="pairs", action="append", default=[], help="key=value")
     parser.add_argument("--out", type=Path, required=True, help="folder of this run")
     parser.add_argument("--kernel", help="Jupyter kernel, default the page's own")
+    parser.add_argument("--wait", action="store_true", help="for another run in that folder")
     asked = parser.parse_args(arguments)
     try:
         params = read_params(asked.files, asked.pairs)
@@ -139,11 +147,15 @@ def main(arguments=None):
         print(f"error: {error}", file=sys.stderr)
         return 2
     try:
-        run(asked.page, params, asked.out, asked.kernel, log=lambda line: print(line, flush=True))
+        run(asked.page, params, asked.out, asked.kernel, _say, asked.wait)
     except PageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _say(line):
+    print(line, flush=True)
 
 
 def _run_locked(page, defaults, given, out, kernel, log):

@@ -139,6 +139,23 @@ def test_two_runs_never_write_into_one_folder(tmp_path):
             run.run(file, {}, tmp_path / "out", log=quiet)
 
 
+def test_with_wait_a_run_says_that_it_waits_and_then_finds_what_the_other_left(tmp_path):
+    file, out, said = page(tmp_path, "x = n"), tmp_path / "out", []
+    run.run(file, {}, out, log=quiet)
+    hold = f"lock = filelock.FileLock({str(out / '.lock')!r}); lock.acquire()"
+    code = f"import filelock; {hold}; print(flush=True)"
+    other = [sys.executable, "-c", code + "; input()"]
+    with subprocess.Popen(other, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+
+        def log(line):
+            said.append(line)
+            process.kill()  # the lock goes with it
+
+        run.run(file, {}, out, log=log, wait=True)
+    assert "another run is writing" in said[0] and "skipped" in said[1]
+
+
 def test_yaml_files_and_pairs_are_read_in_order(tmp_path):
     one, two = tmp_path / "1.yaml", tmp_path / "2.yaml"
     one.write_text("a: 1\nb: 2\n")
@@ -160,7 +177,7 @@ def test_the_command_line_refuses_with_2_and_fails_with_1(tmp_path, capsys):
     assert "known ones" in capsys.readouterr().err
     assert run.main([str(file), "--out", out, "-p", "n=3"]) == 1
     assert "ZeroDivisionError" in capsys.readouterr().err
-    assert run.main([str(file), "--out", out]) == 0
+    assert run.main([str(file), "--out", out, "--wait"]) == 0
     assert run.main([str(tmp_path / "nothing.ipynb"), "--out", out]) == 2
 
 
