@@ -36,7 +36,15 @@ def breast(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "name",
-    ["passes", "sweep_against_official", "loader", "memory", "train_all_on_gpu", "half_views"],
+    [
+        "passes",
+        "sweep_against_official",
+        "loader",
+        "memory",
+        "train_all_on_gpu",
+        "half_views",
+        "times_of_runs",
+    ],
 )
 def test_a_benchmark_says_what_it_asks(name, capsys):
     script = module(name)
