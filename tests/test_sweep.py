@@ -84,16 +84,6 @@ PARAMS = {
 }
 
 
-def page(file, title, parameters, code):
-    cells = [nbformat.v4.new_markdown_cell(f"# {title}")]
-    cells += [nbformat.v4.new_code_cell(parameters.strip(), metadata={"tags": ["parameters"]})]
-    cells += [nbformat.v4.new_code_cell(code.strip())]
-    notebook = nbformat.v4.new_notebook(cells=cells)
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook.metadata["kernelspec"] = kernel
-    nbformat.write(notebook, file)
-
-
 def make_project(home):
     """A project of two stand-in pages; `rin` is a copy, so that nobody changes it meanwhile."""
     (home / "book").mkdir(parents=True)
