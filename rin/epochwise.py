@@ -67,12 +67,13 @@ def plan(runs, data, settings, image_bytes, folder):
         data: a `rin.prepare.Data`.
         settings: a `rin.runs.Settings`; its `bank_gib` is the budget.
         image_bytes: of one image's tensors.
-        folder: where the bank will lie.
+        folder: where the bank will lie; see `rin.views.scratch`.
     """
     plain, seen = (set(_union(runs, data, names)) for names in (("val", "test"), ("train",)))
     if augment.RANGES[settings.augmentation] is None:
         plain, seen = plain | seen, set()
-    budget = min(settings.bank_gib * 2**30, FREE_SHARE * shutil.disk_usage(folder).free)
+    free = shutil.disk_usage(views.scratch(folder)).free
+    budget = min(settings.bank_gib * 2**30, FREE_SHARE * free)
     if (len(plain) + len(seen)) * image_bytes <= budget:
         return Plan("stored", len(plain), len(seen), image_bytes)
     step = math.lcm(*(run.batch_size for run in runs))  # chunks end where batches end

@@ -75,23 +75,27 @@ def n_bytes(tensors, dtype="float32"):
     return sum(int(np.prod(t.shape[1:])) for t in tensors) * np.dtype(dtype).itemsize
 
 
+def scratch(folder):
+    """Where a bank's files lie: the folder that `RIN_SCRATCH` names, a faster disk, or this one."""
+    chosen = os.environ.get(FOLDER_VARIABLE, folder)
+    os.makedirs(chosen, exist_ok=True)
+    return chosen
+
+
 class View:
     """Tensors of many images, in files that vanish with the process.
 
     Args:
         tensors: KerasTensors, whose shapes are held.
         capacity: images that fit.
-        folder: where the files lie while they are open, unless the environment variable
-            `RIN_SCRATCH` names a faster disk.
+        folder: where the files lie while they are open; see `scratch`.
         dtype: "float32", or "float16" for half the space.
     """
 
     def __init__(self, tensors, capacity, folder, dtype="float32"):
         if dtype not in DTYPES:
             raise ValueError(f"`dtype` should be one of {DTYPES}. Received: dtype={dtype!r}")
-        folder = os.environ.get(FOLDER_VARIABLE, folder)
-        os.makedirs(folder, exist_ok=True)
-        self.capacity = int(capacity)
+        folder, self.capacity = scratch(folder), int(capacity)
         self.arrays = [_mapped(folder, (self.capacity, *t.shape[1:]), dtype) for t in tensors]
         self._key, self._place = None, {}
 

@@ -73,6 +73,20 @@ def test_a_full_disk_shrinks_the_budget(tmp_path, monkeypatch):
     assert chosen(some_runs(), make_data(), SETTINGS, tmp_path).n_seen == 16
 
 
+def test_the_disk_that_counts_is_the_one_the_bank_will_lie_on(tmp_path, monkeypatch):
+    fast, asked = tmp_path / "fast", []
+
+    class Usage:
+        free = 2**40
+
+    monkeypatch.setenv("RIN_SCRATCH", str(fast))
+    monkeypatch.setattr(
+        epochwise.shutil, "disk_usage", lambda folder: asked.append(folder) or Usage
+    )
+    chosen(some_runs(), make_data(), SETTINGS, tmp_path / "runs")
+    assert asked == [str(fast)] and fast.is_dir()
+
+
 @pytest.mark.core
 @pytest.mark.parametrize("augmentation", ["small", "none"])
 def test_streamed_views_give_the_tables_of_stored_ones(networks, augmentation, tmp_path):
