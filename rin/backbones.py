@@ -42,7 +42,15 @@ CAFFE_MEAN = (103.939, 116.779, 123.68)  # blue, green, red
 TORCH_MEAN, TORCH_SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # red, green, blue
 
 
-def build(backbone, init=None, trainable="head", n_classes=2, image_size=256, classifier="gap"):
+def build(
+    backbone,
+    init=None,
+    trainable="head",
+    n_classes=2,
+    image_size=256,
+    classifier="gap",
+    variant=None,
+):
     """A backbone with its classifier, ready to compile.
 
     Args:
@@ -55,6 +63,8 @@ def build(backbone, init=None, trainable="head", n_classes=2, image_size=256, cl
         image_size: pixels a side; the Inceptions need at least 75, the others 32.
         classifier: "gap": global average pooling, dropout 0.5, softmax (the study);
             "flatten": flatten, sigmoid (the pediatric study).
+        variant: "keras", or "torchvision" for the network that most PyTorch files were trained
+            in (see `rin.weights.torch_network`); None for the one that the init needs.
 
     Returns:
         A functional `keras.Model` from `(n, image_size, image_size, 3)` float32, preprocessed,
@@ -67,10 +77,12 @@ def build(backbone, init=None, trainable="head", n_classes=2, image_size=256, cl
     _check("trainable", trainable, TRAINABLES)
     _check("classifier", classifier, CLASSIFIERS)
     base = build_base(backbone, image_size, pooling="avg" if classifier == "gap" else None)
-    if init not in (None, "random"):
+    if variant == "torchvision" or init not in (None, "random"):
         from rin import weights  # reads h5 files: only where a file is asked for
 
-        weights.load(base, init, backbone=backbone)
+        base = weights.suited(base, backbone, variant or weights.variant(init, backbone))
+        if init not in (None, "random"):
+            weights.load(base, init, backbone=backbone)
     freeze(base, trainable)
     if classifier == "gap":
         features = keras.layers.Dropout(0.5, name="dropout")(base.output)
@@ -98,46 +110,67 @@ def freeze(base, trainable):
         layer.trainable = position >= len(base.layers) - n_free
 
 
-def preprocess(images, mode, backbone):
+def preprocess(images, mode, backbone, init=None):
     """Turn 0–255 grey or RGB images into what a backbone is fed.
 
     Args:
         images: `(n, h, w, 1)` or `(n, h, w, 3)` (red, green, blue), float32 or uint8, 0–255.
         mode: "official": caffe means off, then /255, for every backbone and init, as the
-            official scripts do; "native": what the backbone's ImageNet weights expect;
+            official scripts do; "native": what the init was trained with (see `fed`);
             "signed_bgr": [-1, 1], blue first, as the published PyTorch notebooks do;
-            "unit": [0, 1], red first.
+            "unit": [0, 1], red first. Also Keras's own "caffe", "torch" and "tf".
         backbone: a key of `BACKBONES`; only "native" looks at it.
+        init: as `build` takes it; only "native" looks at it.
 
     Returns:
         `(n, h, w, 3)` float32 tensor.
     """
     x = keras.ops.cast(images, "float32")
-    center, scale = center_and_scale(mode, backbone)
+    center, scale = center_and_scale(mode, backbone, init)
     if x.shape[-1] == 1:
         x = keras.ops.repeat(x, 3, axis=-1)
-    elif _kind(mode, backbone) in BLUE_FIRST:
+    elif fed(mode, backbone, init) in BLUE_FIRST:
         x = keras.ops.flip(x, axis=-1)
     return (x - center) / scale
 
 
-def center_and_scale(mode, backbone):
+def center_and_scale(mode, backbone, init=None):
     """Every preprocess is (x − center) / scale a channel, in the order the network takes them.
 
     Args:
-        mode, backbone: as `preprocess` takes them.
+        mode, backbone, init: as `preprocess` takes them.
 
     Returns:
         Two `(3,)` float32 arrays.
     """
-    _check("mode", mode, PREPROCESSES)
     _check("backbone", backbone, BACKBONES)
-    center, scale = _CENTER_AND_SCALE[_kind(mode, backbone)]
+    center, scale = _CENTER_AND_SCALE[fed(mode, backbone, init)]
     return np.broadcast_to(np.float32(center), 3), np.broadcast_to(np.float32(scale), 3)
 
 
-def _kind(mode, backbone):
-    return BACKBONES[backbone].native if mode == "native" else mode
+def fed(mode, backbone, init=None):
+    """What a preprocess comes down to: "native" is what the init's own training used.
+
+    For random and ImageNet weights that is Keras's transform of the backbone, for RadImageNet's
+    the official one, for a file what its card says; see `rin.weights.native`.
+
+    Args:
+        mode, backbone, init: as `preprocess` takes them.
+
+    Returns:
+        A mode that is not "native", or Keras's "caffe", "torch" or "tf".
+
+    Raises:
+        ValueError: an unknown mode; or a weight file that does not say how it was trained.
+    """
+    _check("mode", mode, (*PREPROCESSES, "caffe", "torch", "tf"))
+    if mode != "native":
+        return mode
+    if init in (None, "random", "imagenet"):
+        return BACKBONES[backbone].native
+    from rin import weights  # reads h5 files: only where a file is asked for
+
+    return weights.native(init, backbone)
 
 
 BLUE_FIRST = ("official", "caffe", "signed_bgr")

@@ -63,7 +63,7 @@ class Networks:
     before another goes on.
 
     Args:
-        backbone, classifier, image_size: as `rin.backbones.build` takes them.
+        backbone, classifier, image_size, variant: as `rin.backbones.build` takes them.
         trainables: "head", "top10" or both.
 
     Attributes:
@@ -74,9 +74,12 @@ class Networks:
         first: dict from trainable to the values its changing weights start from; see `reset`.
     """
 
-    def __init__(self, backbone, trainables=TRAINABLES, classifier="gap", image_size=256):
+    def __init__(
+        self, backbone, trainables=TRAINABLES, classifier="gap", image_size=256, variant="keras"
+    ):
         most = "top10" if "top10" in trainables else "head"
-        self.shape = {"backbone": backbone, "classifier": classifier, "image_size": image_size}
+        self.shape = {"backbone": backbone, "classifier": classifier}
+        self.shape |= {"image_size": image_size, "variant": variant}
         self.network = backbones.build(trainable=most, **self.shape)
         self.tops = {name: Top(self.network, self._cut(name)) for name in trainables}
         several = {id(tensor): tensor for top in self.tops.values() for tensor in top.cut}
@@ -93,7 +96,7 @@ class Networks:
         values = training.fresh_state(run, self.shape)
         for variable, value in zip(self.network.variables, values, strict=True):
             variable.assign(value)
-        self.feed.choose(run.preprocess, run.scenario.backbone)
+        self.feed.choose(run.preprocess, run.scenario.backbone, run.init)
         self.first = {name: top.values()[: len(top.weights)] for name, top in self.tops.items()}
 
     def rest(self):

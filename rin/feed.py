@@ -75,9 +75,9 @@ class Feed(keras.layers.Layer):
             x = augment.apply(x, maps)
         return (keras.ops.repeat(x, 3, axis=-1) - self.center) / self.scale
 
-    def choose(self, preprocess, backbone):
+    def choose(self, preprocess, backbone, init=None):
         """Set what the network is fed: see `rin.backbones.preprocess`."""
-        center, scale = backbones.center_and_scale(preprocess, backbone)
+        center, scale = backbones.center_and_scale(preprocess, backbone, init)
         self.center.assign(center)
         self.scale.assign(scale)
 

@@ -37,13 +37,27 @@ def fingerprint(facts):
 
 @functools.cache
 def code_fingerprint(*modules):
-    """16 hex digits over the source of these modules of `rin`; of all of it without arguments."""
+    """16 hex digits over the source of these modules and packages of `rin`; default all of it."""
     package = Path(__file__).parent
-    files = [package / f"{name}.py" for name in modules] or sorted(package.rglob("*.py"))
+    named = [f"{name}.py" if (package / f"{name}.py").is_file() else name for name in modules]
+    files = sorted(file for name in named or [""] for file in _sources(package / name))
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.relative_to(package).as_posix().encode() + file.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _sources(place):
+    """A module's file, or all files of a package.
+
+    Raises:
+        FileNotFoundError: there is neither.
+    """
+    if place.is_file():
+        return [place]
+    if not place.is_dir():
+        raise FileNotFoundError(f"{place}: neither a module nor a package of rin")
+    return place.rglob("*.py")
 
 
 def folder_fingerprint(folder):
@@ -59,6 +73,15 @@ def folder_fingerprint(folder):
             place = os.path.relpath(file, folder)
             facts.append((place, stat.st_size, stat.st_mtime_ns))
     return fingerprint(sorted(facts))
+
+
+def file_fingerprint(file):
+    """16 hex digits over a file's size and time; "" without one."""
+    file = Path(file)
+    if not file.is_file():
+        return ""
+    stat = file.stat()
+    return fingerprint([stat.st_size, stat.st_mtime_ns])
 
 
 def runs_fingerprint(folder):
@@ -115,13 +138,15 @@ def training_runs(runs_dir, task=None):
 
     Returns:
         DataFrame, one row a run: the columns of `rin.scenarios.Run.facts()`, the counts of the
-        record (n_updates, n_trainable, …), `data_fingerprint` and `folder`; empty without runs.
+        record (n_updates, n_trainable, …), `fed` (what the preprocess came down to; see
+        `rin.backbones.fed`), `data_fingerprint` and `folder`; empty without runs.
     """
     rows = []
     for file in _records(runs_dir):
         record = read(file.parent)
         if record.get("kind") == "training" and task in (None, record["run"]["task"]):
-            place = {"data_fingerprint": record["data_fingerprint"], "folder": str(file.parent)}
+            place = {key: record.get(key) for key in ("fed", "data_fingerprint")}
+            place |= {"folder": str(file.parent)}
             # records of before runs carried their batch size hold it among the settings
             size = {"batch_size": record.get("settings", {}).get("batch_size")}
             rows.append(size | record["run"] | record["result"] | place)

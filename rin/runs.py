@@ -14,7 +14,7 @@ import filelock
 import keras
 from tqdm import tqdm
 
-from rin import banked, checkpoints, epochwise, paths, records, training, views, weights
+from rin import backbones, banked, checkpoints, epochwise, paths, records, training, views, weights
 
 CODE = (  # what results rest on
     "augment",
@@ -88,7 +88,7 @@ def run_fingerprint(run, data, settings):
     """What makes a training run the same: its facts, data, settings, weight file, backend, code."""
     init = weights.fingerprint(run.init, run.scenario.backbone)
     code = records.code_fingerprint(*CODE)
-    said = settings.facts(run.scenario.trainable)
+    said = settings.facts(run.scenario.trainable) | {"fed": _fed(run)}
     facts = [run.facts(), init, data.fingerprint, said, keras.backend.backend(), code]
     return records.fingerprint(facts)
 
@@ -143,7 +143,8 @@ class _Work:
         """Train runs on one bank; False, said aloud, where the bank's budget is too small."""
         run = runs[0]
         free = tuple(t for t in banked.TRAINABLES if any(t == r.scenario.trainable for r in runs))
-        networks = self._network(banked.Networks, run.scenario.backbone, free, run.classifier)
+        shape, variant = (run.scenario.backbone, free, run.classifier), _variant(run)
+        networks = self._network(banked.Networks, *shape, variant=variant)
         image_bytes = views.n_bytes(networks.tensors, self.settings.bank_dtype)
         plan = epochwise.plan(runs, self.data, self.settings, image_bytes, self.folder)
         if plan.mode == "none":
@@ -159,9 +160,9 @@ class _Work:
         return True
 
     def _train_alone(self, run):
-        scenario, options = run.scenario, {}
+        scenario, options = run.scenario, {"variant": _variant(run)}
         if scenario.trainable not in banked.TRAINABLES:
-            options = {name: getattr(self.settings, name) for name in WHOLE_ONLY}
+            options |= {name: getattr(self.settings, name) for name in WHOLE_ONLY}
         shape = (scenario.backbone, scenario.trainable, run.classifier)
         trainer = self._network(training.Trainer, *shape, **options)
         label = f"{run.task} {scenario.backbone} {run.init_name} {scenario.trainable}"
@@ -193,6 +194,7 @@ class _Work:
             "run": run.facts(),
             "settings": settings.facts(run.scenario.trainable),
             "data_fingerprint": self.data.fingerprint,
+            "fed": _fed(run),
             "init_fingerprint": weights.fingerprint(run.init, run.scenario.backbone),
             "backend": keras.backend.backend(),
             "result": result,
@@ -203,6 +205,14 @@ class _Work:
     def _say(self, run, text):
         self._n_done += 1
         tqdm.write(f"[{self._n_done}/{len(self.marks)}] {run.name}: {text}")
+
+
+def _variant(run):
+    return weights.variant(run.init, run.scenario.backbone)
+
+
+def _fed(run):
+    return backbones.fed(run.preprocess, run.scenario.backbone, run.init)
 
 
 def _said(result, history):

@@ -31,6 +31,7 @@ class Trainer:
             batch at a time and its moving averages move once a part. See `rin.micro`.
         devices: how many share each batch; see `rin.devices.spread`.
         resident: whether the images stay on the device; None asks `rin.feed.is_resident`.
+        variant: as `rin.backbones.build` takes it; that of the runs' init.
 
     Raises:
         ValueError: an argument is not one of its choices.
@@ -47,6 +48,7 @@ class Trainer:
         micro_batch=0,
         devices=1,
         resident=None,
+        variant="keras",
     ):
         if micro_batch < 0:
             raise ValueError(f"`micro_batch` should be at least 0. Received: {micro_batch!r}")
@@ -55,6 +57,7 @@ class Trainer:
             "trainable": trainable,
             "classifier": classifier,
             "image_size": image_size,
+            "variant": variant,
         }
         self.micro_batch, self.devices, self.resident = micro_batch, devices, resident
         self._scope = spread(devices)
@@ -80,7 +83,7 @@ class Trainer:
         self.optimizer.learning_rate = run.scenario.learning_rate
         if self.micro_batch:
             self.optimizer.n_parts.assign(micro.n_parts(run.batch_size, self.micro_batch))
-        self.feed.choose(run.preprocess, run.scenario.backbone)
+        self.feed.choose(run.preprocess, run.scenario.backbone, run.init)
 
     def train(self, run, data, settings, said=lambda text: None):
         """Train one run and predict val and test with its best epoch.

@@ -1,5 +1,6 @@
 """All four backbones: what trains, what comes out, and what goes in."""
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -83,6 +84,36 @@ def test_official_is_what_the_official_generator_feeds():
 def test_native_is_keras_own_function(name):
     ours = np.asarray(backbones.preprocess(rgb(), "native", name))
     assert np.allclose(ours, NATIVE[name](rgb()), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("init", "backbone", "expected"),
+    [
+        ("random", "resnet50", "caffe"),
+        ("imagenet", "densenet121", "torch"),
+        (None, "inception_v3", "tf"),
+    ],
+)
+def test_native_names_what_an_init_was_trained_with(init, backbone, expected):
+    assert backbones.fed("native", backbone, init) == expected
+    assert backbones.fed("official", backbone, init) == "official"
+
+
+def test_native_of_a_file_is_what_its_card_says(tmp_path):
+    file = tmp_path / "Mine-ResNet50_notop.h5"
+    with h5py.File(file, "w") as h5:
+        h5.attrs["layer_names"] = []
+    (tmp_path / "Mine-ResNet50_notop.card.json").write_text('{"preprocess": "unit"}')
+    assert backbones.fed("native", "resnet50", str(file)) == "unit"
+    center, scale = backbones.center_and_scale("native", "resnet50", str(file))
+    assert center.tolist() == [0, 0, 0] and scale.tolist() == [255, 255, 255]
+
+
+def test_native_of_radimagenet_is_official(tmp_path, monkeypatch):
+    with h5py.File(tmp_path / "RadImageNet-ResNet50_notop.h5", "w") as h5:
+        h5.attrs["layer_names"] = []
+    monkeypatch.setenv("RIN_WEIGHTS", str(tmp_path))
+    assert backbones.fed("native", "resnet50", "radimagenet") == "official"
 
 
 def test_signed_bgr_and_unit_have_their_ranges_and_channel_order():

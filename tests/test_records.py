@@ -82,6 +82,23 @@ def test_the_code_fingerprint_is_of_the_modules_named():
     assert one == records.code_fingerprint("stats")
 
 
+def test_the_code_fingerprint_takes_packages_and_refuses_what_is_not_there():
+    one = records.code_fingerprint("augment")
+    assert len({one, records.code_fingerprint("weights"), records.code_fingerprint()}) == 3
+    assert records.code_fingerprint("augment", "weights") != one
+    with pytest.raises(FileNotFoundError, match="neither a module nor a package"):
+        records.code_fingerprint("waits")
+
+
+def test_a_file_fingerprint_is_of_its_size_and_time(tmp_path):
+    file = tmp_path / "w.h5"
+    assert records.file_fingerprint(file) == ""
+    file.write_bytes(b"1")
+    first = records.file_fingerprint(file)
+    file.write_bytes(b"12")
+    assert first and records.file_fingerprint(file) != first
+
+
 def test_a_folder_fingerprint_sees_every_change_below(tmp_path):
     assert records.folder_fingerprint(tmp_path / "no") == ""
     file = tmp_path / "deep" / "a.png"

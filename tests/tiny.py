@@ -25,7 +25,7 @@ def make_data(size=SIZE, n=24, n_folds=2):
     return Data(images.astype(np.uint8), ids, y, patients, groups, splits, f"test{size}")
 
 
-def make_run(backbone="resnet50", trainable="head", rate=1e-2, fold=0, **other):
+def make_run(backbone="resnet50", trainable="head", rate=1e-2, fold=0, init="random", **other):
     """A run of eight images an update."""
     scenario = Scenario(backbone, trainable, rate)
-    return Run("breast", "random", "official", scenario, fold, **{"batch_size": 8} | other)
+    return Run("breast", init, "official", scenario, fold, **{"batch_size": 8} | other)
