@@ -54,6 +54,20 @@ def database():
     return _read("published_database.csv")
 
 
+def pretraining():
+    """Top-1 and top-5 accuracy of the four pretrained networks, over 165 classes.
+
+    On which images is not said; the paper's test set, 15% by patient, is presumed.
+
+    Returns:
+        DataFrame, one row a backbone: `backbone` (a key of `rin.backbones.BACKBONES`), `top1`,
+        `top5` (0 to 1, printed to 0.001) and `source`.
+
+    Source: BMEII-AI/RadImageNet, `README.md` at commit 01d240b
+    """
+    return _read("published_pretraining.csv")
+
+
 def classes():
     """The 165 classes of RadImageNet as released, typos and trailing underscores kept.
 

@@ -5,7 +5,7 @@ from importlib import resources
 import pandas as pd
 import pytest
 
-from rin import published
+from rin import published, scenarios
 
 # Half-widths (points) computed and printed, and the P value they imply: worked out by hand from
 # the printed SDs with t(.975, 46) = 2.0129.
@@ -106,6 +106,13 @@ def test_released_names_keep_their_typos_capitals_and_underscores():
     names = set(published.classes()["class"])
     assert {"foraminal_pathlogy", "pituatary_lesion", "achilles_pathology_"} <= names
     assert {"ca++_tendinosis", "Airspace_opacity", "Plantar_plate_tear"} <= names
+
+
+def test_the_published_networks_are_the_four_backbones_with_top1_below_top5():
+    table = published.pretraining().set_index("backbone")
+    assert set(table.index) == {scenario.backbone for scenario in scenarios.grid()}
+    assert table.loc["densenet121", ["top1", "top5"]].to_list() == [0.731, 0.961]
+    assert ((0 < table["top1"]) & (table["top1"] < table["top5"]) & (table["top5"] < 1)).all()
 
 
 @pytest.mark.parametrize(("task", "n_images"), [("breast", 780), ("thyroid", 349)])
