@@ -51,6 +51,7 @@ rule pages:
 
 rule train:
     input:
+        before,
         params="{out}/params.yaml",
         inputs="{out}/inputs.json",
     output:

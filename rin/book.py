@@ -99,15 +99,15 @@ def toc_pages(toc):
 
 
 def execute(root, pages, jobs, kernel=None, log=print):
-    """Run pages side by side, those that read runs after those that make them.
+    """Run pages side by side, each after those whose files it needs.
 
-    A page that fails does not stop the others that make runs; pages that read runs wait for all
-    of these, and are not begun if one failed.
+    Pages that need no other's files come first, those that pretrain among them; then those that
+    train from a weight file, then those that read runs. A page that fails does not stop others of
+    its kind; the next kind is not begun if one failed.
 
     Raises:
         BookError: naming every page that failed.
     """
-    made = [page for page in pages if not reads_runs(root, page)]
     ended = itertools.count(1)
 
     def one(page):
@@ -115,12 +115,24 @@ def execute(root, pages, jobs, kernel=None, log=print):
         log(f"[{next(ended)}/{len(pages)}] {page.place}: {'failed' if code else 'done'}")
         return code
 
-    for group in (made, [page for page in pages if page not in made]):
+    for group in groups(root, pages):
         with ThreadPoolExecutor(jobs) as pool:
             codes = list(pool.map(one, group))
         failed = [page.place for page, code in zip(group, codes, strict=True) if code]
         if failed:
             raise BookError(f"pages that failed: {', '.join(failed)}; finished ones are kept")
+
+
+def groups(root, pages):
+    """The pages in three lists: needing nothing, needing weight files, reading runs."""
+    readers = [page for page in pages if reads_runs(root, page)]
+    after = [page for page in pages if page not in readers and page.params.get("weight_files")]
+    return [page for page in pages if page not in readers + after], after, readers
+
+
+def pretrains(root, page):
+    """Whether a page makes weight files that others train from."""
+    return "weights_name" in run.parameters(root / page.template)
 
 
 def reads_runs(root, page):
@@ -293,6 +305,7 @@ def _page(root, place, stem, file, profile, data):
             k: v.replace(f"runs/{profile}", f"runs/{profile}-data", 1) for k, v in places.items()
         }
         folder += "-data"
+    params = _weights_beside(params, data, profile)
     name = file.stem if file and file.parent.name == stem else None
     shared = any((root / "params").glob(f"*/{stem}/"))  # a page that is run several times
     one = params.get("backbones", [])
@@ -304,6 +317,21 @@ def _page(root, place, stem, file, profile, data):
         out=f"{folder}/pages/{stem}" + (f"/{name}" if name else ""),
         title=", ".join(named),
     )
+
+
+def _weights_beside(params, data, profile):
+    """Where the weight files of a page lie if real images are given.
+
+    Networks pretrained on real images lie in the folder of real runs. Real images of a task are
+    not trained on from phantoms' weights: that would be a finding about nothing.
+    """
+    if not params.get("weight_files") or not data:
+        return params
+    if "radimagenet" in data:
+        ours, theirs = f"runs/{profile}/", f"runs/{profile}-data/"
+        files = {k: v.replace(ours, theirs, 1) for k, v in params["weight_files"].items()}
+        return params | {"weight_files": files}
+    return params | {"weight_files": {}} if params.get("task") in data else params
 
 
 def _check_data(page):

@@ -122,9 +122,11 @@ def runs(params):
         scenarios.Run(
             params["task"], init, preprocess, scenario, fold, seed, params["classifier"], batch
         )
-        for init in params["inits"]
-        for preprocess in params["preprocesses"]
         for scenario in grid
+        for init in scenarios.inits_of(
+            scenario.backbone, params["inits"], params.get("weight_files")
+        )
+        for preprocess in params["preprocesses"]
         for batch in params["batch_sizes"]
         for seed in params["seeds"]
         for fold in params["folds"]

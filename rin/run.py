@@ -223,6 +223,8 @@ def _data_fingerprint(params):
     found = {name: INPUT_FOLDERS[name](paths.resolve(value)) for name, value in present.items()}
     for task, folder in (params.get("roots") or {}).items():
         found[f"roots: {task}"] = records.folder_fingerprint(paths.resolve(folder))
+    for backbone, file in (params.get("weight_files") or {}).items():
+        found[f"weight_files: {backbone}"] = records.file_fingerprint(paths.resolve(file))
     return found
 
 

@@ -1,12 +1,15 @@
 """The 24 scenarios of the study, and what one run is."""
 
 import hashlib
+import re
 from dataclasses import asdict, dataclass
 
 BACKBONES = ("inception_resnet_v2", "resnet50", "densenet121", "inception_v3")
 # Source: the paper's Methods and the official README
 LEARNING_RATES = {"all": (1e-3, 1e-4), "head": (1e-2, 1e-3), "top10": (1e-2, 1e-3)}
 NAMED_INITS = ("random", "imagenet", "radimagenet")
+# how weight files name their network
+NETWORK = re.compile(r"[-_](ResNet50|DenseNet121|InceptionV3|InceptionResNetV2|IRV2)[-_]notop")
 
 
 @dataclass(frozen=True, order=True)
@@ -41,11 +44,17 @@ class Run:
 
     @property
     def init_name(self):
-        """The init for tables and folders: a path becomes its stem and six digits of its hash."""
+        """The init for tables and folders: a path becomes its stem and six digits of its hash.
+
+        The network's name in a file like `Pretrained-ResNet50_notop.h5` counts for neither.
+        """
         if self.init in NAMED_INITS:
             return self.init
-        stem = self.init.replace("\\", "/").rsplit("/", 1)[-1].split(".")[0]
-        return f"{stem}-{hashlib.sha256(self.init.encode()).hexdigest()[:6]}"
+        place = self.init.replace("\\", "/")
+        name = place.rsplit("/", 1)[-1]
+        shared = NETWORK.sub("", name)  # one name for the files of several backbones
+        digest = hashlib.sha256(place.replace(name, shared).encode()).hexdigest()[:6]
+        return f"{shared.split('.')[0]}-{digest}"
 
     @property
     def name(self):
@@ -58,6 +67,21 @@ class Run:
         rest = {k: v for k, v in asdict(self).items() if k != "scenario"}
         shown = {"init": self.init_name, "scenario": str(self.scenario)}
         return rest | asdict(self.scenario) | shown
+
+
+def inits_of(backbone, inits, weight_files=None):
+    """The inits of a backbone: a list of those for all of them, and its own weight file.
+
+    Args:
+        backbone: one of `BACKBONES`.
+        inits: list of inits for every backbone.
+        weight_files: dict from backbone to the path of a weight file.
+
+    >>> inits_of("resnet50", ["random"], {"resnet50": "w.h5"})
+    ['random', 'w.h5']
+    """
+    own = (weight_files or {}).get(backbone)
+    return [*inits, own] if own else list(inits)
 
 
 def grid(backbones=BACKBONES, learning_rates=None, trainables=None):

@@ -86,19 +86,28 @@ def plan(root, profile, data=None):
 
 
 def jobs(root, page):
-    """A page that takes lists of backbones and inits, once for each pair: list of `Page`."""
+    """A page cut up: by backbone if it pretrains, by backbone and init if it takes both.
+
+    Returns:
+        List of `Page`; empty for any other page.
+    """
     given = params(root, page)
+    home = page.out.replace("/pages/", "/jobs/", 1)
+    if book.pretrains(root, page):
+        return [
+            replace(page, params=page.params | {"backbones": [name]}, out=f"{home}/{name}")
+            for name in given["backbones"]
+        ]
     if not {"backbones", "inits"} <= set(given):
         return []
-    home = page.out.replace("/pages/", "/jobs/", 1)
     return [
         replace(
             page,
-            params=page.params | {"backbones": [backbone], "inits": [init]},
+            params=page.params | _one(backbone, init, given),
             out=f"{home}/{backbone}-{_init_name(init)}",
         )
         for backbone in given["backbones"]
-        for init in given["inits"]
+        for init in scenarios.inits_of(backbone, given["inits"], given.get("weight_files"))
     ]
 
 
@@ -196,12 +205,16 @@ def _filled(profile, pages, kept):
 
 
 def _ordered(root, pages):
-    """Jobs, the pages that make runs, those that read a task's, those that read all."""
+    """Jobs, pretraining ones first, then pages that make runs, read a task's, and read all."""
     readers = [page for page in pages if book.reads_runs(root, page)]
     makers = [page for page in pages if page not in readers]
     of_task = [page for page in readers if "task" in params(root, page)]
     split = {page.out: jobs(root, page) for page in makers}
-    ordered = [_job(root, page, job) for page in makers for job in split[page.out]]
+    first = [page for page in makers if book.pretrains(root, page)]
+    made = [job for page in first for job in split[page.out]]
+    ordered = [_job(root, page, job) for page in first for job in split[page.out]]
+    rest = [(page, job) for page in makers if page not in first for job in split[page.out]]
+    ordered += [_job(root, page, job, made) for page, job in rest]
     ordered += [_page(page, split[page.out]) for page in makers]
     for page in of_task:
         task = params(root, page)["task"]
@@ -210,12 +223,16 @@ def _ordered(root, pages):
     return ordered + [_page(p, makers + of_task) for p in readers if p not in of_task]
 
 
-def _job(root, page, job):
-    """Named by the copy, or by the task of a page that has no copies' name."""
+def _job(root, page, job, made=()):
+    """Named by the copy, or by the task of a page that has no copies' name.
+
+    One that trains from a weight file waits for the jobs that `made` them.
+    """
     copy = PurePosixPath(page.out).name
     if copy == PurePosixPath(page.template).stem:
         copy = params(root, page).get("task", copy)
-    return Step("train", f"{copy}/{PurePosixPath(job.out).name}", job)
+    after = tuple(other.out for other in made) if job.params.get("weight_files") else ()
+    return Step("train", f"{copy}/{PurePosixPath(job.out).name}", job, after)
 
 
 def _page(page, before):
@@ -236,6 +253,15 @@ def _read(file, changed):
 @functools.cache
 def _folder(folder):
     return records.folder_fingerprint(paths.resolve(folder))
+
+
+def _one(backbone, init, given):
+    """The parameters that name one backbone and one init."""
+    own = (given.get("weight_files") or {}).get(backbone)
+    if init == own:
+        return {"backbones": [backbone], "inits": [], "weight_files": {backbone: own}}
+    rest = {"weight_files": {}} if "weight_files" in given else {}
+    return {"backbones": [backbone], "inits": [init]} | rest
 
 
 def _init_name(init):

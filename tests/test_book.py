@@ -89,6 +89,29 @@ def test_the_demo_plans_every_task_with_all_backbones_and_all_24_scenarios_once(
     assert {scenario for several in grids for scenario in several} == set(grid())
 
 
+def test_the_demo_pretrains_first_and_then_trains_every_task_from_the_file():
+    pages = book.plan(ROOT, "demo")
+    first, then, last = book.groups(ROOT, pages)
+    assert len(first) + len(then) + len(last) == len(pages)
+    (made,) = [page for page in first if book.pretrains(ROOT, page)]
+    file = f"{made.params['out_dir']}/Pretrained-ResNet50_notop.h5"
+    assert {page.params["weight_files"]["resnet50"] for page in then} == {file}
+    tasks = set(published.tasks().task) | {"pediatric"}
+    assert {page.params["task"] for page in then} == tasks
+    assert all("runs_dir" in page.params for page in last if page.params)
+
+
+def test_real_images_are_not_trained_on_from_the_weights_of_phantoms(tmp_path):
+    def weight_files(data):
+        pages = [p for p in book.plan(ROOT, "demo", data) if p.params.get("weight_files")]
+        return {p.params["task"]: p.params["weight_files"]["resnet50"] for p in pages}
+
+    assert "breast" in weight_files(None)
+    assert "breast" not in weight_files({"breast": str(tmp_path)})
+    both = weight_files({"breast": str(tmp_path), "radimagenet": str(tmp_path)})
+    assert both["breast"].startswith("runs/demo-data/pretraining/")
+
+
 def test_every_copy_of_a_page_has_a_title_and_a_place_of_its_own():
     for profile in ("demo", "reduced", "paper"):
         pages = book.plan(ROOT, profile)

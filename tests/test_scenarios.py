@@ -85,6 +85,22 @@ def test_the_path_of_an_init_stays_out_of_names_and_tables(init):
     assert elsewhere.name != run.name
 
 
+def test_files_of_several_backbones_in_one_folder_are_one_init():
+    names = [
+        Run("breast", f"w/Pretrained-{network}_notop.h5", "official", None, 0).init_name
+        for network in ("ResNet50", "DenseNet121", "InceptionV3", "IRV2")
+    ]
+    assert len(set(names)) == 1 and re.fullmatch(r"Pretrained-[0-9a-f]{6}", names[0])
+    elsewhere = Run("breast", "v/Pretrained-ResNet50_notop.h5", "official", None, 0)
+    assert elsewhere.init_name != names[0]
+
+
+def test_a_weight_file_is_one_more_init_of_its_backbone():
+    files = {"resnet50": "w.h5"}
+    assert scenarios.inits_of("resnet50", ["random"], files) == ["random", "w.h5"]
+    assert scenarios.inits_of("densenet121", ["random"], files) == ["random"]
+
+
 def test_rates_that_round_to_the_same_digit_keep_names_of_their_own():
     names = {str(scenarios.Scenario("resnet50", "head", rate)) for rate in (1.5e-3, 2e-3, 1e-3)}
     assert names == {f"resnet50-head-{rate}" for rate in ("0.0015", "2e-03", "1e-03")}

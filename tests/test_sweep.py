@@ -161,6 +161,32 @@ def test_a_page_becomes_one_job_for_each_backbone_and_init(project):
     assert len({step.page.out for step in found.steps}) == len(found.steps)
 
 
+PRETRAIN_DEFAULTS = """
+backbones = ["one"]
+weights_name = "Pretrained"
+out_dir = "runs/tiny/pretraining"
+"""
+
+
+def test_jobs_that_train_from_a_weight_file_wait_for_those_that_pretrain(project):
+    write_page(project / "book/04_pretrain.ipynb", "Pretrain", PRETRAIN_DEFAULTS, "weights_name")
+    toc = yaml.safe_load((project / "_toc.yml").read_text())
+    toc["chapters"].append({"file": "book/04_pretrain"})
+    (project / "_toc.yml").write_text(yaml.safe_dump(toc))
+    write_page(
+        project / "book/05_train.ipynb", "Train", TRAIN_DEFAULTS + "\nweight_files = {}", TRAIN
+    )
+    change(project, "05_train", inits=["random"], backbones=["one", "two"])
+    change(project, "05_train", weight_files={"one": "runs/tiny/pretraining/w.h5"})
+    jobs = steps.plan(project, "tiny").jobs
+    assert jobs[0].name == "04_pretrain/one"
+    of_one = [job for job in jobs if job.name.startswith("breast/one")]
+    random, pretrained = of_one
+    assert random.after == () and random.page.params["weight_files"] == {}
+    assert pretrained.after == (jobs[0].page.out,) and pretrained.page.params["inits"] == []
+    assert not any("w" in job.page.params["weight_files"] for job in jobs[3:])
+
+
 def test_an_init_that_is_a_path_becomes_a_folder_name(project):
     change(project, "05_train", inits=["../w/Some File.h5"], backbones=["one"])
     (job, _) = steps.plan(project, "tiny").jobs
