@@ -46,7 +46,7 @@ def test_every_tensor_arrives_also_in_a_second_build_with_other_layer_numbers(na
         report = weights.load(model, file, check_features=i == 0)
         assert same(model.get_weights(), expected), report.format
         assert report.n_tensors == len(expected)
-        assert i or report.feature_spread > 0.15  # see rin.weights.collapse
+        assert i or report.feature_spread > 0.1  # see rin.weights.collapse
 
 
 def test_another_architectures_file_is_refused(built):

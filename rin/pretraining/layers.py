@@ -17,11 +17,7 @@ RATE = 10 / 11  # Source: Cubuk et al. 2020, whose eleventh operation is to do n
 
 
 def libraries(names):
-    """TensorFlow and KerasCV, imported when a policy needs them.
-
-    Raises:
-        ImportError: one is missing.
-    """
+    """TensorFlow and KerasCV, when a policy needs them; an ImportError where one is missing."""
     try:
         import tensorflow
         import keras_cv  # isort: skip  (without TensorFlow it fails with another error)

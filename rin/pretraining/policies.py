@@ -29,7 +29,7 @@ ALPHAS = {"mix_up": 0.2, "cut_mix": 1.0}  # of the beta distribution; Source: th
 class Policy:
     """What is done to each batch before the network sees it.
 
-    Grey images are cheapest as one channel: at least twice as fast as three equal ones, which stay
+    Grey images are cheapest as one channel: about twice as fast as three equal ones, which stay
     equal. The first batch takes seconds more, to trace the graphs.
 
     Args:

@@ -33,7 +33,7 @@ class Recipe:
         balance: one of `rin.pretraining.sampling.BALANCES`, against classes of unlike sizes.
         balance_power: how far: 1 makes classes equal, 0.5 takes square roots, 0 does nothing.
         augmentation: a key of `rin.augment.RANGES`, the keyed affine map.
-        policies: names of `rin.pretraining.policies.NAMES`, applied before it.
+        policies: some of `rin.pretraining.policies.NAMES` in that order, applied before it.
         preprocess: what the network is fed; see `rin.backbones.preprocess`.
         precision: one of `rin.devices.PRECISIONS`.
         seed: of weights, order, dropout and augmentation.
@@ -66,9 +66,9 @@ class Recipe:
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ValueError(_wrong(name, f"one of {known}", getattr(self, name)))
-        unknown = [name for name in self.policies if name not in policies.NAMES]
-        if unknown:
-            raise ValueError(_wrong("policies", f"among {tuple(policies.NAMES)}", unknown))
+        if self.policies != tuple(n for n in policies.NAMES[1:] if n in self.policies):
+            expected = f"among {policies.NAMES[1:]}, once each and in this order"
+            raise ValueError(_wrong("policies", expected, self.policies))
         ranges = {
             "epochs": (1, math.inf),
             "batch_size": (1, math.inf),

@@ -41,8 +41,8 @@ def load(backbone_model, path_or_init, backbone=None, check_features=True):
             `data/weights`), or the path of a file: legacy Keras `.h5`, Keras 3 `.weights.h5`
             or `.keras`, or a PyTorch state dict.
         backbone: a key of `rin.backbones.BACKBONES`; default from the model's name.
-        check_features: whether to look at the features of six synthetic images too; one to
-            three seconds on two cores at 96 px. Features that hardly differ warn.
+        check_features: whether to look at the features of six synthetic images too: 0.4 to 2.5
+            seconds of a processor. Features that hardly differ warn (`CollapsedWarning`).
 
     Returns:
         A `Report`.
