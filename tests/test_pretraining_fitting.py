@@ -193,6 +193,13 @@ def test_two_devices_share_each_batch(backend, tmp_path):
     assert np.abs(two - one).max() < 1e-5
 
 
+def test_mixed_precision_keeps_weights_and_scores_in_float32(tmp_path):
+    fit, history = trained(tmp_path, precision="mixed_bfloat16")
+    assert {str(v.dtype) for v in fit.network.trainable_variables} == {"float32"}
+    assert fit.network.get_layer("first").compute_dtype == "bfloat16"
+    assert fit.predict("test").dtype == np.float32 and np.isfinite(history.loss).all()
+
+
 def test_parameters_of_another_pretraining_are_named_and_nothing_is_overwritten(tmp_path):
     with pytest.raises(Killed):
         make_fit().train(Mortal(tmp_path, FACTS, 2))

@@ -9,7 +9,7 @@ any difference raises.
 import dataclasses
 import warnings
 
-from rin.backbones import BACKBONES
+from rin.backbones import BACKBONES, build_base
 from rin.weights import collapse, files, formats, imagenet, matching
 from rin.weights.files import DEFAULT_FOLDER, FOLDER_VARIABLE, KNOWN
 from rin.weights.report import CollapsedWarning, Report, WeightsError, table
@@ -22,6 +22,7 @@ __all__ = [
     "Report",
     "WeightsError",
     "fingerprint",
+    "inspect",
     "load",
     "native",
     "suited",
@@ -59,6 +60,21 @@ def load(backbone_model, path_or_init, backbone=None, check_features=True):
     else:
         report = _load_file(backbone_model, path_or_init, backbone)
     return _with_features(report, backbone_model, backbone) if check_features else report
+
+
+def inspect(init, backbone, image_size=96):
+    """Load an init into a network made for it alone, for a page that shows the `Report`.
+
+    Args:
+        init: as `load` takes it.
+        backbone: a key of `rin.backbones.BACKBONES`.
+        image_size: pixels a side of the patterns that features are looked at with.
+
+    Raises:
+        WeightsError: as `load`.
+    """
+    base = suited(build_base(backbone, image_size), backbone, variant(init, backbone))
+    return load(base, init, backbone)
 
 
 def fingerprint(init, backbone):
