@@ -75,6 +75,12 @@ def folder_fingerprint(folder):
     return fingerprint(sorted(facts))
 
 
+def sha256(file):
+    """64 hex digits over what a file holds."""
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
 def file_fingerprint(file):
     """16 hex digits over a file's size and time; "" without one."""
     file = Path(file)

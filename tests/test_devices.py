@@ -1,46 +1,31 @@
 """Several devices and mixed precision: the same training, but for what the docstrings say."""
 
-import importlib.util
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
+import two_devices
 from tiny import SETTINGS, SIZE, make_data, make_run
 
 from rin import devices, training
 
-# Two devices out of one processor; batches of five and a last one of one image, so that neither
-# falls into equal halves. Without batch norm and dropout all of these runs should agree.
+# Batches of five and a last one of one image, so that neither falls into equal halves. Without
+# batch norm and dropout all of these runs should agree.
 SPREAD = """
-import json, sys
-import keras, numpy as np
-if keras.backend.backend() == "tensorflow":
-    import tensorflow
-    processor, virtual = tensorflow.config.list_physical_devices("CPU")[0], tensorflow.config
-    virtual.set_logical_device_configuration(processor, [virtual.LogicalDeviceConfiguration()] * 2)
-sys.path.insert(0, {tests!r})
-import tiny_network
+import numpy as np
 from tiny import SETTINGS, SIZE, make_data, make_run
-from rin import backbones, devices, training
-backbones.BACKBONES["tiny"] = tiny_network.ROW
+from rin import devices, training
 assert len(devices.found()) == 2, devices.found()
 training.deterministic()
 run = make_run("tiny", "all", classifier="flatten", batch_size=5, rate=1e-2)
-scores = []
-for options in ({{}}, {{"devices": 2}}, {{"devices": 2, "micro_batch": 2, "resident": True}}):
+found = []
+for options in ({}, {"devices": 2}, {"devices": 2, "micro_batch": 2, "resident": True}):
     trainer = training.Trainer("tiny", "all", "flatten", SIZE, **options)
     tables, history, result = trainer.train(run, make_data(), SETTINGS)
     assert history.loss[1] < 0.9 * history.loss[0], history
-    scores.append([*tables.y_score, *tables.y_score_negative])
+    found.append([*tables.y_score, *tables.y_score_negative])
     assert result["n_updates"] == int(np.array(trainer.optimizer.iterations)) == 2 * 4
 again, _, _ = trainer.train(run, make_data(), SETTINGS)
-assert np.array_equal([*again.y_score, *again.y_score_negative], scores[-1])
-print(json.dumps(scores))
+assert np.array_equal([*again.y_score, *again.y_score_negative], found[-1])
 """
 
 
@@ -48,15 +33,7 @@ print(json.dumps(scores))
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_two_devices_train_as_one_does(backend):
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"needs {backend}, which is not installed (make test-jax installs it)")
-    flags = "--xla_force_host_platform_device_count=2"
-    environment = os.environ | {"KERAS_BACKEND": backend, "XLA_FLAGS": flags}
-    code = SPREAD.format(tests=str(Path(__file__).parent))
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    one, two, in_parts = np.array(json.loads(done.stdout.splitlines()[-1]))
+    one, two, in_parts = two_devices.run(SPREAD, backend)
     assert np.abs(two - one).max() < 1e-6  # measured: 1.2e-7
     assert np.abs(in_parts - one).max() < 1e-6
 

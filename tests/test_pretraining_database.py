@@ -177,7 +177,7 @@ def test_classes_too_small_for_the_block_size_are_named_and_stay_in_train():
             numbered(a=200, b=200, c=9), twins(), "blocks", block_size=10
         )
     assert set(set_of(frame)[frame.set_index("image")["label"] == "c"]) == {"train"}
-    said = "No image in {} of 1 classes, which are learned and not judged there: c."
+    said = "Learned, but not judged in {}, for want of images there: c."
     assert said.format("val") in notes and said.format("test") in notes
 
 

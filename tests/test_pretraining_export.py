@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tiny_network
 
-from rin import backbones, weights
+from rin import backbones, records, weights
 from rin.pretraining import card as cards
 from rin.pretraining import export as exports
 
@@ -62,7 +62,7 @@ def equal(a, b):
 
 
 def contents(folder):
-    return {file.name: cards.sha256(file) for file in folder.iterdir()}
+    return {file.name: records.sha256(file) for file in folder.iterdir()}
 
 
 def test_a_resnet50_goes_out_and_comes_back_with_its_classifier(tmp_path):

@@ -1,5 +1,3 @@
-import importlib.util
-import json
 import os
 import signal
 import subprocess
@@ -9,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_network
+import two_devices
 
 from rin import backbones
 from rin.prepare import Data
@@ -156,24 +155,14 @@ def test_weights_follow_the_class_of_each_image():
 
 
 SPREAD = """
-import json, sys
-import keras
-if keras.backend.backend() == "tensorflow":
-    import tensorflow
-    processor, virtual = tensorflow.config.list_physical_devices("CPU")[0], tensorflow.config
-    virtual.set_logical_device_configuration(processor, [virtual.LogicalDeviceConfiguration()] * 2)
-sys.path.insert(0, {tests!r})
-import test_pretraining_fitting as t, tiny_network
-from rin import backbones
+import test_pretraining_fitting as t
 from rin.pretraining.checkpoint import Checkpoint
-backbones.BACKBONES["tiny"] = tiny_network.ROW
-losses = []
+found = []
 for devices in (1, 2):
     fit = t.Fit(t.make_data(), t.CLASSES, "tiny", t.make_recipe(), devices)
     fit.network.get_layer("dropout").rate = 0  # on TensorFlow each device draws the same mask
-    history = fit.train(Checkpoint({folder!r} + str(devices), t.FACTS))
-    losses.append([*history.loss, *history.val_loss])
-print(json.dumps(losses))
+    history = fit.train(Checkpoint(sys.argv[1] + str(devices), t.FACTS))
+    found.append([*history.loss, *history.val_loss])
 """
 
 
@@ -181,15 +170,7 @@ print(json.dumps(losses))
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_two_devices_share_each_batch(backend, tmp_path):
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"needs {backend}, which is not installed (make test-jax installs it)")
-    flags = "--xla_force_host_platform_device_count=2"
-    environment = os.environ | {"KERAS_BACKEND": backend, "XLA_FLAGS": flags}
-    code = SPREAD.format(tests=str(Path(__file__).parent), folder=str(tmp_path / "on"))
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    one, two = np.array(json.loads(done.stdout.splitlines()[-1]))
+    one, two = two_devices.run(SPREAD, backend, str(tmp_path / "on"))
     assert np.abs(two - one).max() < 1e-5
 
 

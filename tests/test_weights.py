@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tiny_weights as tiny
 
-from rin import backbones, weights
+from rin import backbones, records, weights
 from rin.weights import collapse, files, imagenet
 
 pytestmark = [pytest.mark.core, pytest.mark.filterwarnings("ignore:.*legacy.*")]
@@ -334,7 +334,7 @@ def test_a_file_known_by_its_hash_is_official_whatever_it_is_called(copied, monk
     file = copied("full", "renamed.h5")
     size = file.stat().st_size
     known = files.Known("RadImageNet Tiny", "RadImageNet-Tiny_notop.h5", size, "official")
-    monkeypatch.setitem(weights.KNOWN, files.sha256(file), known)
+    monkeypatch.setitem(weights.KNOWN, records.sha256(file), known)
     report = weights.load(tiny.build(), file, backbone="tiny")
     assert (report.known_as, report.preprocess) == ("RadImageNet Tiny", "official")
     assert weights.native(file, "tiny") == "official"

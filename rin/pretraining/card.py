@@ -1,6 +1,5 @@
 """Card: what a pretrained file is, kept beside it as JSON: classes, preprocess, data, metrics."""
 
-import hashlib
 import json
 import math
 import re
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from rin import paths
+from rin import paths, records
 
 ENDING = ".card.json"
 FED = ("official", "signed_bgr", "unit", "caffe", "torch", "tf")  # what a network can be fed
@@ -130,17 +129,10 @@ def verify(folder, card):
     """
     if not card.sha256:
         raise CardError("this card names no files: they are added when weights are exported")
-    found = {name: sha256(Path(folder) / name) for name in card.sha256}
+    there = {name: Path(folder) / name for name in card.sha256}
+    found = {n: records.sha256(file) if file.is_file() else None for n, file in there.items()}
     states = {name: "missing" if mark is None else "changed" for name, mark in found.items()}
     return {name: states[name] for name, mark in found.items() if mark != card.sha256[name]}
-
-
-def sha256(file):
-    """The SHA-256 of a file in hexadecimal; None where there is no file."""
-    if not Path(file).is_file():
-        return None
-    with open(file, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def table(card):

@@ -1,13 +1,12 @@
 """The database: the images to pretrain on, of any number of classes, stored and split."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pandas as pd
 
 from rin import audit, datasets, images, paths
 from rin import manifest as manifests
-from rin.prepare import STORE_FOLDER, Data
+from rin.prepare import STORE_FOLDER, Prepared
 from rin.pretraining import protocols
 from rin.pretraining.protocols import PROTOCOLS, DatabaseError
 
@@ -16,37 +15,21 @@ PAIR_COLUMNS = ["image_a", "image_b", "label_a", "label_b", "kind"]
 
 
 @dataclass(frozen=True)
-class Database:
-    """Images to pretrain on.
+class Database(Prepared):
+    """Images to pretrain on: a `rin.prepare.Prepared` of any number of classes, by name.
+
+    With "blocks" the manifest has the column `block` (see `rin.pretraining.protocols.join`).
 
     Attributes:
-        task: its row of `rin.datasets.TASKS`.
-        root: folder of its images.
-        manifest: split, readable images only, rows as in the store; with "blocks" it has the
-            column `block` (see `rin.pretraining.protocols.join`).
-        store: a `rin.images.Store`.
-        classes: names, sorted; a label's index is its place here.
-        phantom: whether the images are phantoms.
         protocol: one of `PROTOCOLS`.
         notes: sentences on the split that a page prints.
         pairs: its duplicates, `image_a`, `image_b`, `label_a`, `label_b`, `kind`, one row a pair;
             exact ones alone where near ones were not looked for.
     """
 
-    task: datasets.Task
-    root: Path
-    manifest: pd.DataFrame
-    store: images.Store
-    classes: tuple
-    phantom: bool
     protocol: str
     notes: tuple
     pairs: pd.DataFrame = field(repr=False)
-
-    @property
-    def data(self):
-        """The arrays runs share: a `rin.prepare.Data`."""
-        return Data.from_manifest(self.manifest, self.store, self.classes)
 
     def counts(self):
         """Images of every class in every set: see `rin.pretraining.protocols.counts`."""

@@ -64,7 +64,7 @@ def export(network, backbone, folder, card, name="Pretrained"):
             card,
             release=backbones.BACKBONES[backbone].release,
             n_parameters=int(base.count_params()),
-            sha256={file.name: cards.sha256(file) for file in written},
+            sha256={file.name: records.sha256(file) for file in written},
             versions=records.environment()["versions"],
         )
         cards.write(filled, fresh["card"])

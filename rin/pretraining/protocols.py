@@ -155,8 +155,7 @@ def _unjudged(table):
         absent = list(table["label"][table[f"n_{name}"] == 0])
         if absent:
             yield (
-                f"No image in {name} of {len(absent)} classes, which are learned and not judged "
-                f"there: {listed(absent)}."
+                f"Learned, but not judged in {name}, for want of images there: {listed(absent)}."
             )
 
 

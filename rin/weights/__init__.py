@@ -9,6 +9,7 @@ any difference raises.
 import dataclasses
 import warnings
 
+from rin import records
 from rin.backbones import BACKBONES, build_base
 from rin.weights import collapse, files, formats, imagenet, matching
 from rin.weights.files import DEFAULT_FOLDER, FOLDER_VARIABLE, KNOWN
@@ -81,7 +82,7 @@ def fingerprint(init, backbone):
     """What an init is, for records: the file's SHA-256, or "random", or "imagenet"."""
     if init in ("random", "imagenet", None):
         return init or "random"
-    return files.sha256(files.find(init, backbone))
+    return records.sha256(files.find(init, backbone))
 
 
 def native(init, backbone):
@@ -160,7 +161,7 @@ def _load_file(model, init, backbone):
     content = formats.read(file, model, backbone)
     preprocess = files.native(file, init == "radimagenet", content.preprocess)
     matching.place(file.name, model, content)
-    digest = files.sha256(file)
+    digest = records.sha256(file)
     known = files.known(file, digest)
     sizes, known_as = matching.sizes(model), known.name if known else None
     said = {"preprocess": preprocess, "notes": content.notes}

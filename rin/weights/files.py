@@ -1,12 +1,11 @@
 """Files: where weight files are looked for, which are known, and what a card beside one says."""
 
-import hashlib
 import itertools
 import json
 import os
 from dataclasses import dataclass
 
-from rin import paths
+from rin import paths, records
 from rin.backbones import BACKBONES
 from rin.scenarios import NAMED_INITS
 from rin.weights.report import WeightsError
@@ -94,12 +93,6 @@ def spellings(backbone):
     return [f"RadImageNet{first}{word}{last}notop.h5" for word, first, last in parts]
 
 
-def sha256(file):
-    """64 hex digits."""
-    with open(file, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
 def known(file, digest=None):
     """What a public record says of a file, or None; it is hashed only where its size fits.
 
@@ -109,7 +102,7 @@ def known(file, digest=None):
     """
     if file.stat().st_size not in {row.n_bytes for row in KNOWN.values()}:
         return None
-    return KNOWN.get(digest or sha256(file))
+    return KNOWN.get(digest or records.sha256(file))
 
 
 def native(file, is_published=False, content=None):
