@@ -3,6 +3,7 @@
 import keras
 
 from rin import backbones, feed, training, views
+from rin.gradcam import closed_form
 
 TRAINABLES = ("head", "top10")
 
@@ -87,7 +88,12 @@ class Networks:
         self.which = {name: [numbers[id(t)] for t in top.cut] for name, top in self.tops.items()}
         self.feed = feed.Feed(name="feed")
         images, maps = feed.inputs(image_size)
-        below = keras.Model(self.network.input, self.tensors)
+        features = closed_form.cam_tensor(self.network)
+        self._above = None
+        if "top10" in trainables:  # the features lie above its cut: a few layers give them
+            self._above = _forward(self.tops["top10"].cut, features)
+        looked = [] if self._above else [features]
+        below = keras.Model(self.network.input, [*self.tensors, *looked])
         self._plain = _forward(images, below(self.feed(images)))
         self._mapped = _forward([images, maps], below(self.feed(images, maps)))
 
@@ -113,6 +119,28 @@ class Networks:
             images: `(n, h, w)` uint8.
             maps: `(n, 8)` affine maps of `rin.augment`; None for images as stored.
         """
+        return self._below(images, maps)[: len(self.tensors)]
+
+    def features(self, tensors, images, maps=None):
+        """The last convolutional maps, as the weights stand.
+
+        Args:
+            tensors: what `forward` gives for the images, or a view holds.
+            images, maps: as `forward` takes them; used where no top10 run needs `tensors` that
+                lie below the features.
+
+        Returns:
+            `(n, h, w, K)` float32.
+        """
+        if self._above is None:
+            return self._below(images, maps)[-1]
+        return self._above.predict_on_batch(_one([tensors[i] for i in self.which["top10"]]))
+
+    def kernel(self):
+        """The classifier's weights as they stand: an array."""
+        return self.network.get_layer(closed_form.CLASSIFIER).kernel.numpy()
+
+    def _below(self, images, maps):
         if maps is None:
             found = self._plain.predict_on_batch(images)
         else:

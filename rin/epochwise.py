@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from tqdm import tqdm
 
-from rin import augment, feed, views
+from rin import augment, feed, kept, views
+from rin.gradcam import closed_form
 from rin.outcomes import Outcome, one_hot, order, rows_of
 
 FORWARD_BATCH = 64  # images a pass through the frozen layers
@@ -84,6 +85,9 @@ def plan(runs, data, settings, image_bytes, folder):
 class Group:
     """Runs that share their network's frozen part, and the views they train on.
 
+    Attributes:
+        left: dict from each finished run to a `rin.kept.Left`; a diverged run has none.
+
     Args:
         networks: a `rin.banked.Networks`.
         runs: `rin.scenarios.Run`s of one init, preprocess and seed.
@@ -96,7 +100,7 @@ class Group:
     def __init__(self, networks, runs, data, settings, chosen, folder):
         self.networks, self.data, self.settings, self.chosen = networks, data, settings, chosen
         self.ranges = augment.RANGES[settings.augmentation]
-        self.n_forward, self.forward_s = 0, 0.0
+        self.n_forward, self.forward_s, self.left = 0, 0.0, {}
         networks.reset(runs[0])
         self.states = []
         for run in runs:
@@ -157,8 +161,11 @@ class Group:
                 state.outcome.seconds += time.perf_counter() - started
         return losses / len(rows)
 
-    def _predict(self, several, values, split):
-        """Scores of runs of one fold with the values given for each; and the classes."""
+    def _predict(self, several, values, split, maps=None):
+        """Scores of runs of one fold with the values given for each; and the classes.
+
+        `maps`, a dict from run to a list, gets the class maps of the images batch by batch.
+        """
         rows = rows_of(self.data, several[0].run.fold)[split]
         scores = [[] for _ in several]
         for chunk in self._chunks(rows):
@@ -170,14 +177,22 @@ class Group:
                 for batch in _parts(chunk, state.run.batch_size):
                     found.append(top.predict(self.plain.take(batch, which)))
                 state.outcome.seconds += time.perf_counter() - started
+            for batch in [] if maps is None else _parts(chunk, FORWARD_BATCH):
+                for run, found in self._class_maps(several, values, batch):
+                    maps[run].append(found)
         return [np.concatenate(found) for found in scores], self.data.y[rows]
 
     def _tables(self):
         good = [state for state in self.states if not state.outcome.diverged]
         test = {}
         for several in _streams(good):
-            scores, _ = self._predict(several, [s.outcome.best["state"] for s in several], "test")
+            best, maps = [s.outcome.best["state"] for s in several], {s.run: [] for s in several}
+            scores, _ = self._predict(several, best, "test", maps)
             test |= {state.run: found for state, found in zip(several, scores, strict=True)}
+            for state, values in zip(several, best, strict=True):
+                self.left[state.run] = self._left(
+                    state.run, values, np.concatenate(maps[state.run])
+                )
         tables = []
         for state in self.states:
             state.outcome.seconds += self.forward_s / len(self.states)
@@ -185,6 +200,30 @@ class Group:
             facts = {"n_trainable": self._top(state.run).n_trainable, "bank": self.chosen.mode}
             tables.append((*frames, result | facts | {"n_forward": self.n_forward}))
         return tables
+
+    def _class_maps(self, several, values, batch):
+        """(run, class maps) of images that the plain view holds; heads share the features."""
+        tensors = self.plain.take(batch, range(len(self.plain.arrays)))
+        images, maps = self.data.images[batch], self._maps(batch, None)
+        found = {}
+        for state, value in zip(several, values, strict=True):
+            self._assign(state.run, value)
+            key = "head" if state.run.scenario.trainable == "head" else state.run
+            if key not in found:
+                found = {key: self.networks.features(tensors, images, maps)}
+            yield state.run, closed_form.class_maps(found[key], self.networks.kernel())
+
+    def _left(self, run, values, maps):
+        """A `rin.kept.Left` of a finished run."""
+        self._assign(run, values)
+        kind, network = run.scenario.trainable, self.networks.network
+        weights = kept.weights(network, kind) if self.settings.keep_weights else None
+        return kept.Left(maps, rows_of(self.data, run.fold)["test"], weights)
+
+    def _assign(self, run, values):
+        """The whole network as this run left it, its frozen layers included."""
+        self.networks.rest()
+        self._top(run).assign(values)
 
     def _make_views(self, folder):
         def view(n):

@@ -91,7 +91,7 @@ def file_fingerprint(file):
 
 
 def runs_fingerprint(folder):
-    """16 hex digits over the fingerprints of all finished training runs below a folder.
+    """16 hex digits over the fingerprints of all finished training runs of a folder.
 
     Records of pages are left out: a page that reads runs may write its own beside them.
     """
@@ -136,10 +136,10 @@ def environment():
 
 
 def training_runs(runs_dir, task=None):
-    """The finished training runs below a folder.
+    """The finished training runs of a folder.
 
     Args:
-        runs_dir: folder of run folders.
+        runs_dir: folder of `<task>/<run>/`, as `rin.runs.train_all` takes it.
         task: only this task's.
 
     Returns:
@@ -190,7 +190,8 @@ def predictions(runs, split="test", table="predictions"):
 
 
 def _records(folder):
-    return sorted(Path(folder).rglob(RECORD)) if Path(folder).is_dir() else []
+    """Of `<task>/<run>/`; a folder of runs may lie within another, and is not of it."""
+    return sorted(Path(folder).glob(f"*/*/{RECORD}"))
 
 
 def _versions():

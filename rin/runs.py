@@ -14,7 +14,18 @@ import filelock
 import keras
 from tqdm import tqdm
 
-from rin import backbones, banked, checkpoints, epochwise, paths, records, training, views, weights
+from rin import (
+    backbones,
+    banked,
+    checkpoints,
+    epochwise,
+    kept,
+    paths,
+    records,
+    training,
+    views,
+    weights,
+)
 
 CODE = (  # what results rest on
     "augment",
@@ -23,7 +34,9 @@ CODE = (  # what results rest on
     "devices",
     "epochwise",
     "feed",
+    "gradcam",
     "images",
+    "kept",
     "micro",
     "outcomes",
     "runs",
@@ -48,6 +61,8 @@ class Settings:
         devices: of `all` runs: how many of this machine's accelerators share a batch.
         bank_gib: GiB that a view bank may take on the disk; 0 trains every run by itself.
         bank_dtype: "float32" or "float16" (half the space, not the same results).
+        keep_weights: whether each run keeps the weights it trained (`weights.npz`: 20 KB for
+            `head`, up to 16 MB for `top10`, the whole network for `all`).
     """
 
     epochs: int = 30
@@ -57,6 +72,7 @@ class Settings:
     devices: int = 1
     bank_gib: float = 16.0
     bank_dtype: str = "float32"
+    keep_weights: bool = False
 
     def facts(self, trainable):
         """What the results of a run with this `trainable` rest on, as a dict."""
@@ -72,7 +88,8 @@ def train_all(runs, data, settings, folder):
         data: a `rin.prepare.Data`.
         settings: a `Settings`.
         folder: a run's files go to `folder/<task>/<run name>/`: `predictions.parquet`,
-            `history.parquet` and, last, `record.json`.
+            `history.parquet`, `cams.npz` (signed class maps of the test images, for Grad-CAM),
+            `weights.npz` where asked for and, last, `record.json`.
 
     Returns:
         The run folders, in the order of `runs`. A line a run is printed as it ends.
@@ -155,7 +172,7 @@ class _Work:
         held = checkpoints.Checkpoint(self._checkpoint(run), marks)
         group = epochwise.Group(networks, runs, self.data, self.settings, plan, self.folder)
         for run, tables in zip(runs, group.train(held), strict=True):
-            self._save(run, *tables)
+            self._save(run, *tables, group.left.get(run))
         held.remove()
         return True
 
@@ -168,7 +185,7 @@ class _Work:
         label = f"{run.task} {scenario.backbone} {run.init_name} {scenario.trainable}"
         with tqdm(total=self.settings.epochs, desc=label, unit="epoch", mininterval=2) as bar:
             tables = trainer.train(run, self.data, self.settings, lambda n: bar.update())
-        self._save(run, *tables)
+        self._save(run, *tables, trainer.left)
 
     def _network(self, kind, *shape, **options):
         """The network of this shape: the one that is compiled, or a new one in its place."""
@@ -183,11 +200,12 @@ class _Work:
         key = records.fingerprint([str(part) for part in self.group(run)])
         return self.folder / run.task / f".checkpoint-{key}.npz"
 
-    def _save(self, run, predictions, history, result):
+    def _save(self, run, predictions, history, result, left):
         home, settings = self.home(run), self.settings
         for name, table in (("predictions", predictions), ("history", history)):
             with paths.replacing(home / f"{name}.parquet") as file:
                 table.to_parquet(file)
+        kept.save(home, left, self.data.images.shape[1])
         facts = {
             "kind": "training",
             "fingerprint": self.marks[run],

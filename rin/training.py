@@ -13,9 +13,10 @@ import time
 import keras
 import numpy as np
 
-from rin import augment, backbones, feed, micro
+from rin import augment, backbones, feed, kept, micro
 from rin.devices import computing_in, spread
 from rin.feed import Batches
+from rin.gradcam import closed_form
 from rin.outcomes import Outcome, order, rows_of
 
 
@@ -32,6 +33,9 @@ class Trainer:
         devices: how many share each batch; see `rin.devices.spread`.
         resident: whether the images stay on the device; None asks `rin.feed.is_resident`.
         variant: as `rin.backbones.build` takes it; that of the runs' init.
+
+    Attributes:
+        left: of the last run: a `rin.kept.Left`; None if it diverged.
 
     Raises:
         ValueError: an argument is not one of its choices.
@@ -68,7 +72,7 @@ class Trainer:
             self.optimizer = micro.Adam() if micro_batch else keras.optimizers.Adam()
             self.optimizer.build(self.network.trainable_variables)
         self._optimizer = [variable.numpy() for variable in self.optimizer.variables]
-        self._states, self._held = {}, None
+        self._states, self._held, self.left = {}, None, None
         self._compile()
 
     def reset(self, run):
@@ -105,16 +109,19 @@ class Trainer:
         for epoch in range(settings.epochs):
             shuffled = order(rows["train"], run.seed, epoch)
             loss = self._fit(run, data, shuffled, ranges, epoch)
-            scores = self._predict(data, rows["val"], run.batch_size)
+            _, scores = self._predict(data, rows["val"], run.batch_size)
             outcome.add(loss, data.y[rows["val"]], scores, self._moving_state)
             said(epoch + 1)
             if outcome.diverged:
                 break
-        test = None
+        test = self.left = None
         if not outcome.diverged:
             for variable, value in zip(self._moving, outcome.best["state"], strict=True):
                 variable.assign(value)
-            test = self._predict(data, rows["test"], run.batch_size)
+            maps, test = self._predict(data, rows["test"], run.batch_size)
+            kind = run.scenario.trainable
+            weights = kept.weights(self.network, kind) if settings.keep_weights else None
+            self.left = kept.Left(maps, rows["test"], weights)
         outcome.seconds = time.perf_counter() - started
         predictions, history, result = outcome.tables(run, data, test)
         return predictions, history, result | {"n_trainable": self.n_trainable, "bank": "none"}
@@ -141,7 +148,9 @@ class Trainer:
             self._compile(data.images if resident else None)
 
     def _compile(self, held=None):
-        """Two models over one network: `plain` sees images as stored, `model` resampled ones."""
+        """Models over one network: `plain` and `seeing`, which gives class maps beside the scores,
+        see images as stored, `model` resampled ones.
+        """
         with self._scope():
             images, maps = feed.inputs(self.shape["image_size"])
             shown = images
@@ -149,8 +158,9 @@ class Trainer:
                 images = keras.Input((), dtype="int32", name="rows")
                 shown = feed.Resident(held, name="resident")(images)
             self.plain = keras.Model(images, self.network(self.feed(shown)))
+            self.seeing = keras.Model(images, closed_form.with_maps(self.network)(self.feed(shown)))
             self.model = keras.Model([images, maps], self.network(self.feed(shown, maps)))
-            for model in (self.plain, self.model):
+            for model in (self.plain, self.model, self.seeing):
                 model.compile(self.optimizer, "binary_crossentropy", jit_compile=jit_compile())
 
     def _fit(self, run, data, rows, ranges, epoch):
@@ -166,12 +176,13 @@ class Trainer:
             return model.fit(seen, shuffle=False, verbose=0).history["loss"][-1]
 
     def _predict(self, data, rows, batch_size):
+        """Class maps `(n, h, w, 2)` and scores `(n, 2)`."""
         at_once = min(batch_size, self.micro_batch or batch_size)
         at_once = math.ceil(at_once / self.devices) * self.devices
         shared, _ = micro.level(rows, self.devices)
         batches = Batches(data, shared, at_once, resident=self._held is not None)
         with self._scope():
-            return self.plain.predict(batches, verbose=0)[: len(rows)]
+            return [found[: len(rows)] for found in self.seeing.predict(batches, verbose=0)]
 
 
 def fresh_state(run, shape):

@@ -154,7 +154,7 @@ def test_predictions_of_no_runs_are_refused(tmp_path):
 
 def test_the_fingerprint_of_runs_changes_with_any_of_them(runs_dir):
     before = records.runs_fingerprint(runs_dir)
-    records.write(runs_dir / "page", {"kind": "page", "fingerprint": "dddd"})
+    records.write(runs_dir / "pages" / "page", {"kind": "page", "fingerprint": "dddd"})
     assert records.runs_fingerprint(runs_dir) == before, "a page's own record is no run"
-    records.write(runs_dir / "new", {"kind": "training", "fingerprint": "eeee"})
+    records.write(runs_dir / "breast" / "new", {"kind": "training", "fingerprint": "eeee"})
     assert records.runs_fingerprint(runs_dir) != before

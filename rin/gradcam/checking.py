@@ -1,0 +1,36 @@
+"""Checking: the randomization check of a finished run, on some of its test images."""
+
+import numpy as np
+
+from rin import backbones, kept
+from rin.gradcam import choices, sanity
+
+N_IMAGES = 16  # spread over the test set; each step runs them through the whole network
+
+
+def check(run, ready, n_images=N_IMAGES, steps=4):
+    """How like a run's maps are to those of its network with ever more random layers.
+
+    Args:
+        run: row of `rin.records.training_runs` whose folder kept its weights.
+        ready: the `rin.prepare.Prepared` it was trained on.
+        n_images: at most this many of its test images.
+        steps: see `rin.gradcam.sanity.randomized`.
+
+    Returns:
+        DataFrame of `rin.gradcam.sanity.randomized`, with `scenario` and `init` first. The map is
+        that of the positive class.
+
+    Raises:
+        rin.kept.KeptError: its network can't be built again.
+    """
+    network = kept.load(run.folder)
+    _, rows = choices.load(run.folder)
+    some = rows[np.unique(np.linspace(0, len(rows) - 1, n_images).astype(int))]
+    images = backbones.preprocess(
+        ready.data.images[some][..., None], run.preprocess, run.backbone, run.init
+    )
+    table = sanity.randomized(network, images, choices.POSITIVE, steps)
+    table.insert(0, "init", run.init)
+    table.insert(0, "scenario", run.scenario)
+    return table

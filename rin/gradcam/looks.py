@@ -1,0 +1,102 @@
+"""Looks: all tables of one task's maps, made from runs and masks, or kept without either."""
+
+import os
+import tempfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pandas as pd
+
+from rin import manifest as manifests
+from rin.gradcam import choices, ladder, tables
+from rin.gradcam.overlap import THRESHOLD
+
+
+class LooksError(ValueError):
+    """Kept tables that are not there."""
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What a task's maps look at; all but `overlaps` and `sanity` are empty without masks.
+
+    Attributes:
+        overlaps: of `rin.gradcam.tables.overlaps`.
+        curve: of `rin.gradcam.tables.curve`.
+        sensitivity: of `rin.gradcam.tables.sensitivity`.
+        ladder: of `rin.gradcam.ladder.ladder`.
+        sanity: of `rin.gradcam.sanity.randomized`, with `arm`; empty where no weights were kept.
+    """
+
+    overlaps: pd.DataFrame
+    curve: pd.DataFrame
+    sensitivity: pd.DataFrame
+    ladder: pd.DataFrame
+    sanity: pd.DataFrame
+
+
+def find(
+    runs, predictions, drawn, has, splits, which="predicted", of="probability", threshold=THRESHOLD
+):
+    """The tables of these runs.
+
+    Args:
+        runs, predictions: of `rin.judge.gather`.
+        drawn, has: of `rin.gradcam.tables.masks`.
+        splits: `(n, n_folds)` of "train", "val", "test", a row an image.
+        which, of: see `rin.gradcam.choices.signed`.
+        threshold: in 0..255.
+
+    Returns:
+        `Looks`, its `sanity` empty: that needs a network.
+
+    Raises:
+        FileNotFoundError: a run kept no maps.
+    """
+    told = runs, drawn, has, predictions
+    overlaps = tables.overlaps(*told, which, of, threshold)
+    if not has.any():
+        return Looks(overlaps, *(pd.DataFrame() for _ in range(4)))
+    grids = sorted({choices.load(folder)[0].shape[1:3] for folder in runs["folder"]})
+    folds = sorted(runs["fold"].unique())
+    steps = ladder.ladder(drawn, splits[:, folds], grids, threshold)
+    steps["fold"] = steps["fold"].map(dict(enumerate(folds)))
+    curve = tables.curve(*told, which, of)
+    return Looks(overlaps, curve, tables.sensitivity(*told), steps, pd.DataFrame())
+
+
+def splits_of(frame):
+    """`(n, n_folds)` sets of a split manifest."""
+    return frame[manifests.split_columns(frame)].to_numpy(str)
+
+
+def write(looks, folder):
+    """Keep the tables: groups by running names, all complete before the first is replaced.
+
+    Args:
+        looks: a `Looks`.
+        folder: where `<field>.parquet` is written.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    names = pd.factorize(looks.overlaps["group"])[0]
+    held = {"overlaps": looks.overlaps.assign(group=[f"g{number}" for number in names])}
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".keep-") as work:
+        for one in fields(Looks):
+            frame = held.get(one.name, getattr(looks, one.name))
+            frame.to_parquet(Path(work) / f"{one.name}.parquet", index=False)
+        for one in fields(Looks):
+            os.replace(Path(work) / f"{one.name}.parquet", folder / f"{one.name}.parquet")
+
+
+def read(folder):
+    """The tables that `write` kept.
+
+    Raises:
+        LooksError: one of them is not there.
+    """
+    files = {one.name: Path(folder) / f"{one.name}.parquet" for one in fields(Looks)}
+    absent = [file.name for file in files.values() if not file.is_file()]
+    if absent:
+        raise LooksError(f"{folder}: no {', '.join(absent)}; the page on maps keeps these tables")
+    return Looks(**{name: pd.read_parquet(file) for name, file in files.items()})
