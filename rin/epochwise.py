@@ -185,7 +185,8 @@ class Group:
     def _tables(self):
         good = [state for state in self.states if not state.outcome.diverged]
         test = {}
-        for several in _streams(good):
+        for fold in sorted({state.run.fold for state in good}):  # one pass for all batch sizes
+            several = [state for state in good if state.run.fold == fold]
             best, maps = [s.outcome.best["state"] for s in several], {s.run: [] for s in several}
             scores, _ = self._predict(several, best, "test", maps)
             test |= {state.run: found for state, found in zip(several, scores, strict=True)}
