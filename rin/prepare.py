@@ -1,6 +1,6 @@
 """Prepare a task: from its folder to a split manifest, stored pixels and the arrays runs share."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,8 @@ class Prepared:
     @property
     def data(self):
         """The arrays runs share: a `Data`."""
-        return Data.from_manifest(self.manifest, self.store, self.classes)
+        made = Data.from_manifest(self.manifest, self.store, self.classes)
+        return replace(made, phantom=self.phantom)
 
 
 def prepare(
@@ -121,6 +122,7 @@ class Data:
         patients, groups: `(n,)` strings; patients may be NA, an image alone is its own group.
         splits: `(n, n_folds)` of "train", "val", "test".
         fingerprint: 16 hex digits over all of it.
+        phantom: whether the images are phantoms.
     """
 
     images: np.ndarray
@@ -130,6 +132,7 @@ class Data:
     groups: np.ndarray
     splits: np.ndarray
     fingerprint: str = field(compare=False)
+    phantom: bool = False
 
     @classmethod
     def from_manifest(cls, frame, store, class_names):

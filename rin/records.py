@@ -145,13 +145,13 @@ def training_runs(runs_dir, task=None):
     Returns:
         DataFrame, one row a run: the columns of `rin.scenarios.Run.facts()`, the counts of the
         record (n_updates, n_trainable, …), `fed` (what the preprocess came down to; see
-        `rin.backbones.fed`), `data_fingerprint` and `folder`; empty without runs.
+        `rin.backbones.fed`), `data_fingerprint`, `phantom` and `folder`; empty without runs.
     """
     rows = []
     for file in _records(runs_dir):
         record = read(file.parent)
         if record.get("kind") == "training" and task in (None, record["run"]["task"]):
-            place = {key: record.get(key) for key in ("fed", "data_fingerprint")}
+            place = {key: record.get(key) for key in ("fed", "data_fingerprint", "phantom")}
             place |= {"folder": str(file.parent)}
             # records of before runs carried their batch size hold it among the settings
             size = {"batch_size": record.get("settings", {}).get("batch_size")}

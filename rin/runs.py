@@ -212,6 +212,7 @@ class _Work:
             "run": run.facts(),
             "settings": settings.facts(run.scenario.trainable),
             "data_fingerprint": self.data.fingerprint,
+            "phantom": self.data.phantom,
             "fed": _fed(run),
             "init_fingerprint": weights.fingerprint(run.init, run.scenario.backbone),
             "backend": keras.backend.backend(),

@@ -47,7 +47,7 @@ def phantoms_ready(request, tmp_path_factory):
 
 def test_phantoms_go_from_files_to_arrays(phantoms_ready):
     ready, data = phantoms_ready, phantoms_ready.data
-    assert ready.phantom and len(ready.manifest) > 60 and ready.store.bad == {}
+    assert ready.phantom and data.phantom and len(ready.manifest) > 60 and ready.store.bad == {}
     assert data.images.shape == (len(ready.manifest), 32, 32) and data.images.dtype == np.uint8
     n_folds = {"5-fold": 5, "75/10/15": 1}[ready.task.protocol]
     assert data.splits.shape == (len(ready.manifest), n_folds)

@@ -33,6 +33,7 @@ def test_finished_runs_are_skipped_and_changed_ones_are_not(tmp_path, capsys):
     record = records.read(home)
     assert record["run"]["backbone"] == "resnet50" and record["result"]["n_val"] > 0
     assert record["result"]["bank"] == "stored" and record["run"]["batch_size"] == 8
+    assert record["phantom"] is False
     assert {"versions", "hardware", "git_commit", "data_fingerprint"} <= set(record)
     train_all([run], data, replace(SETTINGS, bank_gib=3.0), tmp_path)
     assert "finished before, skipped" in capsys.readouterr().out

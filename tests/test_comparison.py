@@ -1,0 +1,365 @@
+"""Comparing the inits: what is gathered, what counts, and what each gain rests on."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rin import comparison, experiment, judge, phantoms, published, records, stats
+from rin.scenarios import Scenario
+
+# statistics.md, section 2 (E1), section 4 (a second scenario, a second fold)
+Y = [1, 1, 1, 0, 0, 0]
+A = [0.9, 0.8, 0.4, 0.5, 0.3, 0.2]  # AUC 8/9
+B = [0.7, 0.6, 0.3, 0.65, 0.4, 0.1]  # AUC 6/9
+C = [0.6, 0.9, 0.55, 0.5, 0.2, 0.35]  # AUC 9/9
+D = [0.5, 0.45, 0.8, 0.6, 0.7, 0.2]  # AUC 5/9
+Y2 = [1, 1, 0, 0, 0]
+A2, B2 = [0.8, 0.5, 0.6, 0.4, 0.1], [0.6, 0.2, 0.5, 0.3, 0.25]  # AUC 5/6 and 3/6
+RIN, IMN, RANDOM = "radimagenet, official", "imagenet, official", "random, official"
+HEAD, TOP, ALL = ("head", 1e-2), ("top10", 1e-2), ("all", 1e-4)
+
+
+def cell(arm, scores=A, y=Y, fold=0, backbone="resnet50", free=HEAD, task="breast", **over):
+    """One run and its test predictions, as `gather` gives them."""
+    facts = {"task": task, "source": "own run", "phantom": False, "arm": arm}
+    facts |= {"init": arm.split(",")[0], "backbone": backbone, "trainable": free[0]}
+    facts |= {"learning_rate": free[1], "scenario": f"{backbone}-{free[0]}-{free[1]:g}"}
+    facts |= {"fold": fold, "seed": 0, "batch_size": 256} | over
+    run = pd.DataFrame([facts]).assign(
+        n_train=8, n_val=2, n_test=len(y), n_trainable=4098, n_updates=90, diverged=False
+    )
+    rows = np.arange(10 * fold, 10 * fold + len(y))
+    tested = {"row": rows, "image_id": rows.astype(str), "patient": None}
+    tested |= {"group": [f"g{row}" for row in rows], "y_true": y, "y_score": scores}
+    return run, pd.DataFrame(facts | tested)
+
+
+def together(*cells):
+    return tuple(pd.concat(parts, ignore_index=True) for parts in zip(*cells, strict=True))
+
+
+def gains_of(*cells, **options):
+    runs, predictions = together(*cells)
+    table = comparison.scenarios(runs, predictions)
+    return comparison.gains(runs, predictions, table, n_resamples=200, **options)
+
+
+def four_backbones(gains, task="breast", **over):
+    """Two folds of four backbones; the arms' AUCs differ by one of `gains` steps of 1/9."""
+    steps = [[0.9, 0.8, 0.7, 0.3, 0.2, 0.1], A, C, B]  # AUC 9/9, 8/9, 9/9, 6/9
+    names = ("resnet50", "densenet121", "inception_v3", "inception_resnet_v2")
+    cells = []
+    for name, gain in zip(names, gains, strict=True):
+        for fold in (0, 1):
+            shared = {"fold": fold, "backbone": name, "task": task} | over
+            cells += [cell(RIN, steps[gain], **shared), cell(IMN, D, **shared)]
+    return cells
+
+
+# What is gathered
+
+
+def write_run(home, task="breast", init="random", fold=0, scores=A, data="d", **said):
+    """A finished run as training leaves it."""
+    scenario = Scenario("resnet50", "head", 0.01)
+    run = {"task": task, "init": init, "preprocess": "official", "scenario": str(scenario)}
+    run |= {"backbone": "resnet50", "trainable": "head", "learning_rate": 0.01}
+    run |= {"fold": fold, "seed": 0, "classifier": "gap", "batch_size": 256}
+    folder = home / task / f"{init}-{fold}-{data}"
+    folder.mkdir(parents=True)
+    frame = cell(f"{init}, official", scores, fold=fold)[1]
+    kept = ["row", "image_id", "patient", "group", "y_true", "y_score"]
+    frame[kept].assign(split="test").to_parquet(folder / "predictions.parquet")
+    facts = {"kind": "training", "fingerprint": "f", "data_fingerprint": data, "run": run}
+    facts |= {"settings": {"epochs": 1}, "init_fingerprint": init}
+    result = {"n_updates": 90, "n_trainable": 4098, "diverged": False}
+    result |= {"n_train": 8, "n_val": 2, "n_test": len(Y)}
+    records.write(folder, facts | {"result": result} | said)
+
+
+def test_runs_of_a_task_without_a_real_folder_are_phantoms(tmp_path):
+    write_run(tmp_path / "runs")
+    write_run(tmp_path / "runs", task="thyroid")
+    (tmp_path / "busi").mkdir()
+    roots = {"breast": str(tmp_path / "busi")}
+    runs, predictions = comparison.gather(tmp_path / "runs", tmp_path, roots)
+    for frame in (runs, predictions):
+        found = frame.drop_duplicates("task").set_index("task")
+        assert found["source"].to_dict() == {"thyroid": "phantom run", "breast": "own run"}
+        assert found["phantom"].to_dict() == {"thyroid": True, "breast": False}
+
+
+def test_runs_whose_records_say_that_images_were_real_need_no_folder(tmp_path):
+    write_run(tmp_path, "thyroid", phantom=False)
+    write_run(tmp_path, "breast", phantom=True)
+    runs, _ = comparison.gather(tmp_path, tmp_path / "none")
+    found = runs.set_index("task")["source"].to_dict()
+    assert found == {"thyroid": "own run", "breast": "phantom run"}
+
+
+def test_a_folder_of_phantoms_makes_no_real_run(tmp_path):
+    write_run(tmp_path / "runs")
+    root = phantoms.write("breast", tmp_path / "breast", n=4, size=32)
+    runs, _ = comparison.gather(tmp_path / "runs", tmp_path, {"breast": str(root)})
+    assert runs["phantom"].all()
+
+
+def test_runs_that_cannot_be_judged_together_are_refused_by_task(tmp_path):
+    write_run(tmp_path)
+    write_run(tmp_path, data="e")
+    with pytest.raises(judge.JudgeError, match="task breast: .* 2 different data sets"):
+        comparison.gather(tmp_path, tmp_path)
+
+
+def test_without_runs_and_results_every_table_is_empty(tmp_path):
+    runs, predictions = comparison.gather(tmp_path / "none", tmp_path)
+    table = comparison.scenarios(runs, predictions)
+    gains = comparison.gains(runs, predictions, table)
+    empty = [runs, predictions, table, gains, comparison.overview(table, runs, predictions)]
+    empty += [comparison.means(table, "backbone"), comparison.claims(table)]
+    empty += [comparison.spread(table), comparison.gain_by(table, "trainable")]
+    empty += [comparison.backbone_gains(predictions, table)]
+    empty += [comparison.variance_shares(predictions, table)]
+    assert all(frame.empty for frame in empty)
+    assert list(comparison.context(runs, gains, tmp_path)["source"].unique()) == ["published"]
+    assert comparison.gain_lines(gains, comparison.gain_by(table, "trainable"))[0].startswith("No ")
+
+
+def test_kept_results_are_gathered_with_their_scenarios():
+    runs, predictions = comparison.gather("no runs", "results")
+    assert set(runs["task"]) == {"breast", "pediatric"} and not runs["phantom"].any()
+    assert set(runs["arm"]) == set(experiment.INITS)
+    table = comparison.scenarios(runs, predictions)
+    assert (table["n_folds"] == 5).all() and set(table["source"]) == {"kept result"}
+    assert {str(Scenario("resnet50", "top10", 1e-3))} <= set(table["scenario"])
+    kept = experiment.compare(experiment.read("results/pretraining").predictions)
+    per_task = 100 * kept.groupby("task")["difference"].mean()
+    gains = comparison.gains(runs, predictions, table, n_resamples=50).set_index("task")
+    assert gains["gain"].to_dict() == pytest.approx(per_task.to_dict())
+
+
+# What is compared
+
+
+@pytest.mark.parametrize(
+    ("arms", "expected"),
+    [
+        ([RIN, IMN, RANDOM], (RIN, IMN)),
+        ([IMN, RANDOM], (IMN, RANDOM)),
+        ([IMN, RIN, "radimagenet, native", "imagenet, native"], (RIN, IMN)),
+        (["radimagenet, native", IMN], None),
+        (["radimagenet, native", "imagenet, native", RANDOM, IMN], None),
+        (["Pretrained-1a2b3c, official", RANDOM], ("Pretrained-1a2b3c, official", RANDOM)),
+        ([f"{RIN}, batch 32", f"{IMN}, batch 32", f"{RIN}, batch 256"], None),
+        ([RANDOM], None),
+        ([], None),
+    ],
+)
+def test_the_pair_is_the_studys_where_it_ran_else_pretrained_and_random(arms, expected):
+    if expected is None and "radimagenet, native" in arms and "imagenet, native" in arms:
+        expected = ("radimagenet, native", "imagenet, native")
+    if f"{IMN}, batch 32" in arms:
+        expected = (f"{RIN}, batch 32", f"{IMN}, batch 32")
+    assert comparison.pair(arms) == expected
+
+
+def test_only_the_usual_preprocess_and_batch_size_are_official():
+    assert comparison.official(RIN) and comparison.official("pretrained")
+    assert comparison.official(f"{RIN}, batch 256")
+    assert not comparison.official("radimagenet, native")
+    assert not comparison.official(f"{RIN}, batch 32")
+
+
+def test_a_scenario_counts_when_both_arms_have_all_folds():
+    runs, predictions = together(
+        cell(RIN), cell(RIN, fold=1), cell(IMN, B), cell(IMN, B, fold=1),
+        cell(RIN, free=TOP), cell(RIN, free=TOP, fold=1), cell(IMN, B, free=TOP),
+        cell(RANDOM, free=TOP), cell(RANDOM, free=TOP, fold=1),
+    )  # fmt: skip
+    table = comparison.scenarios(runs, predictions)
+    found = table.groupby("arm")["trainable"].agg(list).to_dict()
+    assert found == {RIN: ["head"], IMN: ["head"], RANDOM: ["top10"]}
+    overview = comparison.overview(table, runs, predictions).set_index("arm")
+    assert overview.loc[RIN, "scenarios"] == "1 of 24"
+    assert overview.loc[RIN, "folds"] == "2 of 5"
+    assert overview.loc[RIN, "mean_auc"] == pytest.approx(8 / 9)
+    assert math.isnan(overview.loc[RIN, "sd_auc"])
+    assert overview.loc[RIN, ["n_images", "n_groups"]].tolist() == [12, 12]
+
+
+def test_phantoms_have_levels_and_nothing_else():
+    as_phantoms = {"source": "phantom run", "phantom": True}
+    runs, predictions = together(cell(RIN, **as_phantoms), cell(IMN, B, free=TOP, **as_phantoms))
+    table = comparison.scenarios(runs, predictions)
+    assert len(table) == 2 and table["phantom"].all()  # no pair, hence nothing is left out
+    real = table[~table["phantom"].astype(bool)]
+    empty = [comparison.overview(real, runs, predictions), comparison.claims(real)]
+    empty += [comparison.means(comparison.with_setting(real), "setting"), comparison.spread(real)]
+    assert all(frame.empty for frame in empty)
+    assert comparison.gains(runs, predictions, table).empty
+    assert comparison.backbone_gains(predictions, table).empty
+    assert comparison.variance_shares(predictions, table).empty
+
+
+def test_means_are_over_scenarios():
+    cells = [cell(RIN, A), cell(RIN, C, free=TOP), cell(RIN, B, backbone="densenet121")]
+    table = comparison.scenarios(*together(*cells))
+    found = comparison.means(table, "backbone").set_index("backbone")
+    assert found["mean_auc"].to_dict() == pytest.approx({"resnet50": 17 / 18, "densenet121": 6 / 9})
+    assert found["n_scenarios"].to_dict() == {"resnet50": 2, "densenet121": 1}
+    settings = comparison.means(comparison.with_setting(table), "setting")["setting"]
+    assert set(settings) == {"head, 0.01", "top10, 0.01"}
+
+
+def test_the_papers_rankings_are_checked_where_they_can_be():
+    cells = [cell(RIN, A, free=ALL), cell(RIN, B, free=HEAD)]
+    best, weakest = comparison.claims(comparison.scenarios(*together(*cells))).to_dict("records")
+    assert (best["holds"], best["found"], best["n"]) == ("yes", "all, 0.0001", 2)
+    assert (weakest["holds"], weakest["n"]) == ("not run", 1)
+    cells = [cell(RIN, B), cell(RIN, A, backbone="inception_v3")]
+    best, weakest = comparison.claims(comparison.scenarios(*together(*cells))).to_dict("records")
+    assert best["holds"] == "not run"
+    assert (weakest["holds"], weakest["found"]) == ("no", "resnet50")
+
+
+def test_rankings_compare_what_every_setting_has():
+    cells = [cell(RIN, B, free=ALL), cell(RIN, A, free=HEAD)]
+    cells += [cell(RIN, [0.9, 0.8, 0.7, 0.3, 0.2, 0.1], free=ALL, backbone="densenet121")]
+    best = comparison.claims(comparison.scenarios(*together(*cells))).iloc[0]
+    assert (best["holds"], best["found"]) == ("no", "head, 0.01")  # densenet121 has one setting
+
+
+def test_spread_is_of_the_pairs_scenarios():
+    free = [HEAD, TOP, ALL]
+    cells = [cell(RIN, s, free=f) for s, f in zip([A, C, A], free, strict=True)]
+    cells += [cell(IMN, s, free=f) for s, f in zip([B, D, A], free, strict=True)]
+    (row,) = comparison.spread(comparison.scenarios(*together(*cells))).to_dict("records")
+    assert row["sd_a"] == pytest.approx(np.std([8, 9, 8], ddof=1) / 9)
+    assert row["sd_b"] == pytest.approx(np.std([6, 5, 8], ddof=1) / 9)
+    assert row["p"] == pytest.approx(stats.pitman_morgan([8, 9, 8], [6, 5, 8]).p)
+    printed = comparison.printed_spread()
+    assert len(printed) == 8 and printed["p"].isna().all() and (printed["sd_a"] > 0).all()
+
+
+# Gains
+
+
+def test_a_gain_is_the_contrast_over_scenarios_in_points():
+    (row,) = gains_of(
+        cell(RIN, A), cell(IMN, B), cell(RIN, C, free=TOP), cell(IMN, D, free=TOP)
+    ).to_dict("records")
+    assert row["gain"] == pytest.approx(33.3333, abs=1e-4)
+    assert row["contrast_p"] == pytest.approx(0.083265, abs=1e-6)
+    assert row["study"] and not row["exploratory"]
+    assert [row[name] for name in comparison.COUNTS] == [2, 1, 1, 6, 6]
+    assert row["training_reason"] == "not available: one split" and math.isnan(row["training_p"])
+    assert row["backbones_reason"] == "not available: one backbone"
+
+
+def test_a_gain_over_folds_is_the_mean_of_their_differences():
+    (row,) = gains_of(
+        cell(RIN, A), cell(IMN, B), cell(RIN, A2, Y2, 1), cell(IMN, B2, Y2, 1)
+    ).to_dict("records")
+    found = [row[name] / 100 for name in ("gain", "contrast_low", "contrast_high")]
+    assert found == pytest.approx([0.277778, -0.118576, 0.674132], abs=1e-6)
+    assert row["contrast_p"] == pytest.approx(0.169564, abs=1e-6)
+    folds = stats.nadeau_bengio([2 / 9, 1 / 3], (6 / 8 + 5 / 8) / 2)  # folds are missing: images
+    assert row["training_p"] == pytest.approx(folds.p)
+
+
+def test_holms_family_is_always_eight_tasks():
+    first = gains_of(*four_backbones([1, 1, 2, 1])).iloc[0]
+    assert first["holm_p"] == pytest.approx(min(1, 8 * first["contrast_p"]))
+    both = gains_of(*four_backbones([1, 1, 2, 1]), *four_backbones([1, 1, 2, 3], task="acl"))
+    assert both["holm_p"].tolist() == pytest.approx(stats.holm(both["contrast_p"], m=8).tolist())
+
+
+def test_other_tasks_and_preprocess_arms_are_exploratory():
+    assert gains_of(cell(RIN, task="pediatric"), cell(IMN, B, task="pediatric"))["exploratory"][0]
+    row = gains_of(cell("radimagenet, native"), cell("imagenet, native", B)).iloc[0]
+    assert row["exploratory"] and not row["study"] and math.isnan(row["holm_p"])
+
+
+def test_a_difference_without_variance_is_no_finding():
+    perfect, wrong = [0.9, 0.8, 0.7, 0.3, 0.2, 0.1], [0.1, 0.2, 0.3, 0.7, 0.8, 0.9]
+    cells = cell(RIN, perfect), cell(IMN, wrong)
+    gains, table = gains_of(*cells), comparison.scenarios(*together(*cells))
+    row = gains.iloc[0]
+    assert row["degenerate"] and row["contrast_p"] == 0 and row["holm_p"] == 1
+    lines = comparison.gain_lines(gains, comparison.gain_by(table, "trainable"))
+    assert "no finding" in lines[0]
+
+
+def test_backbones_are_compared_by_the_mean_of_their_scenarios():
+    runs, predictions = together(*four_backbones([0, 1, 2, 3]))
+    table = comparison.scenarios(runs, predictions)
+    found = comparison.backbone_gains(predictions, table).set_index("backbone")["gain"]
+    steps = {"resnet50": 4, "densenet121": 3, "inception_v3": 4, "inception_resnet_v2": 1}
+    assert found.to_dict() == pytest.approx({name: 100 * n / 9 for name, n in steps.items()})
+    row = comparison.gains(runs, predictions, table, n_resamples=50).iloc[0]
+    assert row["n_backbones"] == 4
+    assert row["backbones_p"] == pytest.approx(stats.over_backbones([4, 3, 4, 1]).p)
+    (gain,) = comparison.gain_by(table, "trainable")["gain"]
+    assert gain == pytest.approx(row["gain"]) == pytest.approx(100 / 3)
+
+
+def test_shares_of_variance_add_up_for_every_comparison():
+    runs, predictions = comparison.gather("no runs", "results")
+    shares = comparison.variance_shares(predictions, comparison.scenarios(runs, predictions))
+    whole = shares.groupby("task")["share"].sum()
+    assert whole.to_dict() == pytest.approx({"breast": 1, "pediatric": 1})
+
+
+def test_the_ratio_counts_groups_where_every_image_is_tested():
+    folds = []
+    for fold in range(5):
+        run, tested = cell(RIN, fold=fold)
+        sizes = {"n_train": 21, "n_val": 3, "n_test": 6}
+        folds.append(
+            (run.assign(**sizes), tested.assign(group=[f"{fold}{i // 2}" for i in range(6)]))
+        )
+    runs, cells = together(*folds)
+    assert comparison.ratio(runs, cells) == pytest.approx(3 / (12 * 21 / 24))
+    some = runs["fold"] < 2
+    assert comparison.ratio(runs[some], cells[cells["fold"] < 2]) == pytest.approx(6 / 21)
+
+
+# What stands around a gain
+
+
+def test_a_task_is_tied_to_a_database_by_modality_and_organ():
+    groups = set(zip(*published.database()[["modality", "anatomy"]].T.values, strict=True))
+    ties = {
+        row.task: comparison.relation(row.modality, row.anatomy, groups)
+        for row in published.tasks().itertuples()
+    }
+    neither, other, both = comparison.RELATIONS
+    assert ties["breast"] == neither
+    assert ties["pneumonia"] == ties["hemorrhage"] == other
+    assert {task for task, tie in ties.items() if tie == both} == {
+        "thyroid", "acl", "meniscus", "covid19", "sarscov2",
+    }  # fmt: skip
+
+
+def test_measured_gains_stand_beside_the_published_ones():
+    runs, predictions = comparison.gather("no runs", "results")
+    table = comparison.scenarios(runs, predictions)
+    gains = comparison.gains(runs, predictions, table, n_resamples=50)
+    context = comparison.context(runs, gains, "results")
+    ours = context[context["source"] == "kept result"].set_index("task")
+    assert ours["n_images"].to_dict() == {"breast": 780, "pediatric": 1117}
+    assert ours["relation"].to_dict() == {  # to the nine classes, which hold lung CT
+        "breast": comparison.RELATIONS[0], "pediatric": comparison.RELATIONS[1],
+    }  # fmt: skip
+    rho = comparison.rank_correlations(context).set_index("source")["rho"]
+    assert -1 <= rho[comparison.STUDY] < 0 and math.isnan(rho["kept result"])
+
+
+def test_what_an_unknown_file_was_pretrained_on_is_not_guessed(tmp_path):
+    cells = cell("mine-1a2b3c, official"), cell(RANDOM, B)
+    runs, predictions = together(*cells)
+    gains = gains_of(*cells)
+    context = comparison.context(runs, gains, tmp_path)
+    assert context.set_index("source").loc["own run", "relation"] is pd.NA
