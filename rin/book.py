@@ -8,6 +8,7 @@ book goes on where it stopped.
 
 import argparse
 import copy
+import functools
 import itertools
 import os
 import shutil
@@ -23,6 +24,7 @@ import yaml
 
 from rin import paths, run
 
+PLACES = ("out_dir", "runs_dir", "official_dir")  # parameters that name folders of runs
 STAGE, SITE = "_executed", "_build/html"
 CONFIG, TOC = "_config.yml", "_toc.yml"
 
@@ -300,16 +302,18 @@ def _page(root, place, stem, file, profile, data):
     elif data and "roots" in run.parameters(root / f"{place}.ipynb"):
         changed = {"roots": data}  # a page about all datasets
     if changed:  # real and phantom runs never share a folder
-        places = {k: v for k, v in params.items() if k in ("out_dir", "runs_dir")}
+        places = {k: v for k, v in params.items() if k in PLACES}
         params |= changed | {
             k: v.replace(f"runs/{profile}", f"runs/{profile}-data", 1) for k, v in places.items()
         }
         folder += "-data"
     params = _weights_beside(params, data, profile)
     name = file.stem if file and file.parent.name == stem else None
-    shared = any((root / "params").glob(f"*/{stem}/"))  # a page that is run several times
     one = params.get("backbones", [])
-    named = [params[k] for k in ["task"] if shared and k in params] + (one if len(one) == 1 else [])
+    named = [params["task"]] if "task" in params and _has_several_tasks(root, stem) else []
+    named += one if len(one) == 1 else []
+    if params.get("kept_dir"):
+        named = [*named, "measured"]
     return Page(
         template=f"{place}.ipynb",
         place=f"{place}_{name}" if name else place,  # one folder: its links hold
@@ -317,6 +321,15 @@ def _page(root, place, stem, file, profile, data):
         out=f"{folder}/pages/{stem}" + (f"/{name}" if name else ""),
         title=", ".join(named),
     )
+
+
+@functools.cache
+def _has_several_tasks(root, stem):
+    """Whether copies of a page, in any profile, are about different tasks."""
+    files = itertools.chain.from_iterable(
+        (root / "params").glob(pattern) for pattern in (f"*/{stem}.yaml", f"*/{stem}/*.yaml")
+    )
+    return len({run.read_params([file]).get("task") for file in files} - {None}) > 1
 
 
 def _weights_beside(params, data, profile):

@@ -24,6 +24,7 @@ from rin import paths, records
 INPUT_FOLDERS = {
     "data_dir": records.folder_fingerprint,
     "runs_dir": records.runs_fingerprint,
+    "official_dir": records.runs_fingerprint,
 }
 
 

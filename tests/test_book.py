@@ -80,6 +80,7 @@ def test_an_error_a_half_run_page_and_a_run_without_end_are_faults():
 def test_the_demo_plans_every_task_with_all_backbones_and_all_24_scenarios_once():
     pages = book.plan(ROOT, "demo")
     tuned = [p.params for p in pages if p.template.endswith("05_fine_tune_a_backbone.ipynb")]
+    tuned = [p for p in tuned if p["out_dir"] == "runs/demo"]  # others are of single pages
     for task in published.tasks().task.tolist() + ["pediatric"]:
         mine = [p for p in tuned if p["task"] == task]
         assert sorted(b for p in mine for b in p["backbones"]) == sorted(BACKBONES)

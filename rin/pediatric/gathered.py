@@ -1,0 +1,154 @@
+"""The study's runs under each protocol, and the tables that are kept of them."""
+
+import os
+import tempfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pandas as pd
+
+from rin import judge, paths, records
+from rin.pediatric.maps import mean_maps
+
+TASK = "pediatric"
+NETWORK = {"backbone": "resnet50", "trainable": "head", "classifier": "flatten"}
+STRIDE, N_FEATURES = 32, 2048  # of ResNet50's last map
+FILES = {"runs": "runs.csv", "predictions": "predictions.parquet", "maps": "maps.csv"}
+CELL = ["protocol", "arm", "scenario", "fold", "seed"]  # names a run
+COUNTS = ["image_size", "n_train", "n_val", "n_test", "n_trainable", "n_updates", "n_epochs"]
+COUNTS += ["best_epoch", "diverged", "seconds", "data_fingerprint"]
+RUNS = [*CELL, "init", "preprocess", "learning_rate", "batch_size", *COUNTS]
+TESTED = ["split", "row", "group", "y_true", "y_score", "y_score_negative"]
+
+
+class PediatricError(ValueError):
+    """Runs or tables the study can't be read from."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """The tables of the study; each begins with `CELL`, and `FILES` says where each is kept.
+
+    Attributes:
+        runs: one row a run: `RUNS`.
+        predictions: one row a run and image of val or test: `TESTED`.
+        maps: of `mean_maps`.
+    """
+
+    runs: pd.DataFrame
+    predictions: pd.DataFrame
+    maps: pd.DataFrame
+
+
+def runs(runs_dir):
+    """The finished runs of the study: frozen ResNet50, flatten, every learning rate there is.
+
+    Args:
+        runs_dir: folder that training wrote to; pediatric runs of other networks may be there.
+
+    Returns:
+        DataFrame, one row a run, as `rin.judge.gather` has them.
+
+    Raises:
+        PediatricError: none of them is the study's.
+        rin.judge.JudgeError: no pediatric run, or runs that can't be judged together.
+    """
+    found, _ = judge.gather(paths.resolve(runs_dir), TASK)
+    mine = (found[list(NETWORK)] == pd.Series(NETWORK)).all(axis=1)
+    if not mine.any():
+        said = ", ".join(NETWORK.values())
+        raise PediatricError(f"{runs_dir}: no finished run of {said} among {len(found)} runs")
+    return found[mine].reset_index(drop=True)
+
+
+def study(folders, image_size):
+    """Everything the study's page shows, from run folders.
+
+    Args:
+        folders: dict from protocol ("5-fold", "official", …) to the folder of its runs.
+        image_size: pixels a side, as the runs had it.
+
+    Returns:
+        A `Study`; groups are called as the dataset calls them, and must not leave the page.
+
+    Raises:
+        PediatricError: see `runs`; or heads that are not of this image size.
+        rin.judge.JudgeError: see `runs`.
+        FileNotFoundError: a run that did not diverge kept no maps.
+    """
+    parts = [_of_protocol(name, folder, image_size) for name, folder in folders.items()]
+    tables = (pd.concat(several, ignore_index=True) for several in zip(*parts, strict=True))
+    return Study(*tables)
+
+
+def chosen(frame, predictions):
+    """The rows of a table that belong to each arm's learning rate with the lowest val loss.
+
+    Args:
+        frame: DataFrame with `protocol`, `arm` and `scenario`: any table of a `Study`.
+        predictions: of the `Study`. Test rows have no say.
+
+    Returns:
+        The rows of `frame`, one scenario a protocol and arm.
+    """
+    by = predictions.groupby(["protocol", "arm"], sort=False)
+    best = {(protocol, arm, judge.chosen(part, arm)) for (protocol, arm), part in by}
+    keys = frame[["protocol", "arm", "scenario"]].itertuples(index=False, name=None)
+    return frame[[key in best for key in keys]].reset_index(drop=True)
+
+
+def head_parameters(image_size):
+    """Parameters of flatten and a dense layer of two units on ResNet50: (h w 2048 + 1) × 2.
+
+    >>> head_parameters(256)
+    262146
+    """
+    side = -(-image_size // STRIDE)
+    return side * side * N_FEATURES * 2 + 2
+
+
+def write(found, folder):
+    """Keep a study's tables: all of them are complete before the first one is replaced."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".keep-") as work:
+        for name, file in FILES.items():
+            frame, fresh = getattr(found, name), Path(work) / file
+            if fresh.suffix == ".csv":
+                frame.to_csv(fresh, index=False, float_format="%.6g")
+            else:
+                frame.to_parquet(fresh, index=False)
+        for file in FILES.values():
+            os.replace(Path(work) / file, folder / file)
+
+
+def read(folder):
+    """The kept tables, as a `Study`.
+
+    Raises:
+        PediatricError: one of them is not there.
+    """
+    folder = paths.resolve(folder)
+    absent = [file for file in FILES.values() if not (folder / file).is_file()]
+    if absent:
+        raise PediatricError(
+            f"{folder}: no {', '.join(absent)}; benchmarks/keep_pediatric.py writes these tables"
+        )
+    files = [folder / FILES[one.name] for one in fields(Study)]
+    return Study(*[pd.read_csv(f) if f.suffix == ".csv" else pd.read_parquet(f) for f in files])
+
+
+def _of_protocol(protocol, folder, image_size):
+    """The three tables of one protocol."""
+    found = runs(folder).assign(protocol=protocol, image_size=image_size)
+    if other := set(found["n_trainable"]) - {head_parameters(image_size)}:
+        raise PediatricError(
+            f"{folder}: heads of {sorted(other)} parameters; "
+            f"images of {image_size} px make {head_parameters(image_size)}"
+        )
+    predictions = records.predictions(found, split=None)
+    predictions = predictions[predictions["split"].isin(["val", "test"])]
+    predictions = predictions.assign(arm=judge.arms(predictions), protocol=protocol)
+    maps = mean_maps(found, predictions[predictions["split"] == "test"])
+    maps.insert(0, "protocol", protocol)
+    return found[RUNS], predictions[[*CELL, *TESTED]], maps
