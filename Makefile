@@ -16,7 +16,7 @@ READY := .venv/.ready
 # python3.11 may be called python3 where it is the only one
 PYTHON := $(shell command -v $(PYTHON) || command -v python3)
 
-.PHONY: help setup book sweep test test-sweep test-jax lab kernel lock lint clean
+.PHONY: help setup book sweep test test-sweep test-jax test-onnx lab kernel lock lint clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -58,6 +58,11 @@ test-jax: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-jax.lock
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -m core
 
+# Exports to ONNX, with its packages
+test-onnx: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-onnx.lock
+	$(BIN)/python -m pytest tests/test_export.py
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -75,7 +80,7 @@ kernel: $(READY)
 # lock fits beside the core's. torch is the one package whose build (CPU or CUDA) decides what else
 # comes with it, so its lock names torch alone.
 LOCK := uv pip compile pyproject.toml --python-version 3.11 --no-header --no-annotate --quiet
-EXTRAS := gpu jax lab batch torch
+EXTRAS := gpu jax lab batch torch onnx
 
 lock:
 	$(LOCK) --all-extras --output-file .venv/all.lock
