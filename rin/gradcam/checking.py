@@ -8,29 +8,31 @@ from rin.gradcam import choices, sanity
 N_IMAGES = 16  # spread over the test set; each step runs them through the whole network
 
 
-def check(run, ready, n_images=N_IMAGES, steps=4):
+def check(run, ready, init=None, n_images=N_IMAGES, steps=4):
     """How like a run's maps are to those of its network with ever more random layers.
 
     Args:
         run: row of `rin.records.training_runs` whose folder kept its weights.
         ready: the `rin.prepare.Prepared` it was trained on.
+        init: the weight file the run started from, if it was a file.
         n_images: at most this many of its test images.
         steps: see `rin.gradcam.sanity.randomized`.
 
     Returns:
-        DataFrame of `rin.gradcam.sanity.randomized`, with `scenario` and `init` first. The map is
-        that of the positive class.
+        DataFrame of `rin.gradcam.sanity.randomized`, with `scenario` and `init` first. The maps are
+        those of the class that the trained network says.
 
     Raises:
         rin.kept.KeptError: its network can't be built again.
     """
-    network = kept.load(run.folder)
+    network = kept.load(run.folder, init)
     _, rows = choices.load(run.folder)
     some = rows[np.unique(np.linspace(0, len(rows) - 1, n_images).astype(int))]
     images = backbones.preprocess(
-        ready.data.images[some][..., None], run.preprocess, run.backbone, run.init
+        ready.data.images[some][..., None], run.preprocess, run.backbone, init or run.init
     )
-    table = sanity.randomized(network, images, choices.POSITIVE, steps)
+    said = np.asarray(network.predict(images, verbose=0)).argmax(axis=1)
+    table = sanity.randomized(network, images, said, steps)
     table.insert(0, "init", run.init)
     table.insert(0, "scenario", run.scenario)
     return table

@@ -1,0 +1,75 @@
+"""Looks: what a task's maps look at, kept without images and read again."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_gradcam_tables import HALF, HAS, HIT, MASKS, MISS, A, B, Made
+from tiny import SETTINGS, make_data, make_run
+
+from rin.gradcam import looks
+
+SPLITS = np.array([["train", "test"], ["test", "train"], ["test", "train"], ["test", "test"]])
+
+
+@pytest.fixture
+def seen(tmp_path):
+    """Two arms: one always on the lesion, one half on it."""
+    made = Made(tmp_path)
+    made.run(A, [HIT, MISS, HIT], rows=[1, 2, 3])
+    made.run(B, [HALF, HALF, HALF], rows=[1, 2, 3])
+    runs, drawn, has, predictions = made.inputs
+    return looks.find(runs, predictions, drawn, has, SPLITS)
+
+
+def test_every_table_rests_on_the_same_runs_and_folds(seen):
+    means = seen.overlaps.groupby("arm")["dice"].mean()
+    assert means.to_dict() == {A: 1.0, B: 0.5}
+    at = seen.curve.set_index(["arm", "threshold"])["mean_dice"]
+    assert at[A, 180] == 1.0 and at[B, 180] == 0.5
+    assert set(seen.ladder["fold"]) == {0} and set(seen.ladder["row"]) == {1, 2}
+    assert "ideal map, 2×2" in set(seen.ladder["baseline"]) and seen.sanity.empty
+    chosen = seen.sensitivity.set_index(["which", "of", "threshold"])
+    assert chosen.loc[("predicted", "probability", 180), A] == 1.0
+
+
+def test_a_task_without_masks_has_overlaps_alone(tmp_path):
+    made = Made(tmp_path)
+    made.run(A, [HIT, MISS], rows=[1, 2])
+    runs, _, _, predictions = made.inputs
+    found = looks.find(runs, predictions, MASKS & False, HAS & False, SPLITS)
+    assert len(found.overlaps) == 2 and found.overlaps["dice"].isna().all()
+    assert found.curve.empty and found.ladder.empty and found.sensitivity.empty
+
+
+def test_kept_tables_come_back_with_running_names_for_groups(seen, tmp_path):
+    looks.write(seen, tmp_path / "kept")
+    again = looks.read(tmp_path / "kept")
+    pd.testing.assert_frame_equal(again.ladder, seen.ladder, check_dtype=False)
+    pd.testing.assert_series_equal(again.overlaps["dice"], seen.overlaps["dice"])
+    assert set(again.overlaps["group"]) == {"g0", "g1", "g2"}
+    pairs = set(zip(seen.overlaps["group"], again.overlaps["group"], strict=True))
+    assert len(pairs) == 3, "one name a group"
+
+
+def test_a_table_that_is_not_there_is_named(seen, tmp_path):
+    looks.write(seen, tmp_path / "kept")
+    (tmp_path / "kept" / "curve.parquet").unlink()
+    with pytest.raises(looks.LooksError, match=r"no curve\.parquet"):
+        looks.read(tmp_path / "kept")
+
+
+@pytest.mark.slow
+def test_a_run_that_kept_its_weights_is_checked_by_randomizing_them(tmp_path):
+    from dataclasses import replace
+    from types import SimpleNamespace
+
+    from rin import records
+    from rin.gradcam import checking
+    from rin.runs import train_all
+
+    data = make_data(size=64)
+    train_all([make_run()], data, replace(SETTINGS, keep_weights=True), tmp_path)
+    run = records.training_runs(tmp_path).iloc[0]
+    table = checking.check(run, SimpleNamespace(data=data), n_images=3, steps=2)
+    assert list(table["step"]) == [0, 1, 2] and table["similarity"].iloc[0] == pytest.approx(1)
+    assert set(table["init"]) == {"random"} and table["n_layers"].is_monotonic_increasing
