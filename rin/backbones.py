@@ -1,9 +1,13 @@
 """Backbones and heads: build a model, choose its init, choose what trains, prepare its input."""
 
+import logging
 from dataclasses import dataclass
 
 import keras
 import numpy as np
+
+# TensorFlow warns of functions traced several times. Every network here is traced once, on purpose.
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
