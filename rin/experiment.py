@@ -1,8 +1,6 @@
 """The pretraining experiment: its kept tables, and pretrained weights compared with random ones."""
 
 import math
-import os
-import tempfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import NormalDist
@@ -10,7 +8,7 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
-from rin import judge, paths, stats
+from rin import judge, kept_tables, stats
 from rin.scenarios import Scenario
 
 INITS = ("pretrained", "random")  # differences are the first less the second
@@ -63,17 +61,8 @@ class Experiment:
 
 def write(experiment, folder):
     """Keep an experiment's tables: all of them are complete before the first one is replaced."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".keep-") as work:
-        for name, file in FILES.items():
-            frame, fresh = getattr(experiment, name), Path(work) / file
-            if fresh.suffix == ".csv":
-                fresh.write_text(frame.to_csv(index=False, float_format="%.6g"), encoding="utf-8")
-            else:
-                frame.to_parquet(fresh, index=False)
-        for file in FILES.values():
-            os.replace(Path(work) / file, folder / file)
+    frames = {file: getattr(experiment, name) for name, file in FILES.items()}
+    kept_tables.write(frames, folder)
 
 
 def read(folder):
@@ -82,17 +71,9 @@ def read(folder):
     Raises:
         ExperimentError: one of them is not there.
     """
-    folder = paths.resolve(folder)
-    absent = [file for file in FILES.values() if not (folder / file).is_file()]
-    if absent:
-        raise ExperimentError(
-            f"{folder}: no {', '.join(absent)}; benchmarks/keep_experiment.py writes these tables"
-        )
-    found = {}
-    for one in fields(Experiment):
-        file = folder / FILES[one.name]
-        found[one.name] = pd.read_csv(file) if file.suffix == ".csv" else pd.read_parquet(file)
-    return Experiment(**found)
+    files = [FILES[one.name] for one in fields(Experiment)]
+    maker = "benchmarks/keep_experiment.py"
+    return Experiment(*kept_tables.read(folder, files, ExperimentError, maker))
 
 
 def compare(predictions, level=0.95):

@@ -1,12 +1,10 @@
 """Looks: all tables of one task's maps, made from runs and masks, or kept without either."""
 
-import os
-import tempfile
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import pandas as pd
 
+from rin import kept_tables
 from rin import manifest as manifests
 from rin.gradcam import choices, ladder, tables
 from rin.gradcam.overlap import THRESHOLD
@@ -77,16 +75,10 @@ def write(looks, folder):
         looks: a `Looks`.
         folder: where `<field>.parquet` is written.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     names = pd.factorize(looks.overlaps["group"])[0]
-    held = {"overlaps": looks.overlaps.assign(group=[f"g{number}" for number in names])}
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".keep-") as work:
-        for one in fields(Looks):
-            frame = held.get(one.name, getattr(looks, one.name))
-            frame.to_parquet(Path(work) / f"{one.name}.parquet", index=False)
-        for one in fields(Looks):
-            os.replace(Path(work) / f"{one.name}.parquet", folder / f"{one.name}.parquet")
+    kept = {one.name: getattr(looks, one.name) for one in fields(Looks)}
+    kept["overlaps"] = looks.overlaps.assign(group=[f"g{number}" for number in names])
+    kept_tables.write({f"{name}.parquet": frame for name, frame in kept.items()}, folder)
 
 
 def read(folder):
@@ -95,8 +87,5 @@ def read(folder):
     Raises:
         LooksError: one of them is not there.
     """
-    files = {one.name: Path(folder) / f"{one.name}.parquet" for one in fields(Looks)}
-    absent = [file.name for file in files.values() if not file.is_file()]
-    if absent:
-        raise LooksError(f"{folder}: no {', '.join(absent)}; the page on maps keeps these tables")
-    return Looks(**{name: pd.read_parquet(file) for name, file in files.items()})
+    files = [f"{one.name}.parquet" for one in fields(Looks)]
+    return Looks(*kept_tables.read(folder, files, LooksError, "the page on maps"))

@@ -1,13 +1,10 @@
 """The study's runs under each protocol, and the tables that are kept of them."""
 
-import os
-import tempfile
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import pandas as pd
 
-from rin import judge, paths, records
+from rin import judge, kept_tables, paths, records
 from rin.pediatric.maps import mean_maps
 
 TASK = "pediatric"
@@ -109,17 +106,7 @@ def head_parameters(image_size):
 
 def write(found, folder):
     """Keep a study's tables: all of them are complete before the first one is replaced."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".keep-") as work:
-        for name, file in FILES.items():
-            frame, fresh = getattr(found, name), Path(work) / file
-            if fresh.suffix == ".csv":
-                frame.to_csv(fresh, index=False, float_format="%.6g")
-            else:
-                frame.to_parquet(fresh, index=False)
-        for file in FILES.values():
-            os.replace(Path(work) / file, folder / file)
+    kept_tables.write({file: getattr(found, name) for name, file in FILES.items()}, folder)
 
 
 def read(folder):
@@ -128,14 +115,9 @@ def read(folder):
     Raises:
         PediatricError: one of them is not there.
     """
-    folder = paths.resolve(folder)
-    absent = [file for file in FILES.values() if not (folder / file).is_file()]
-    if absent:
-        raise PediatricError(
-            f"{folder}: no {', '.join(absent)}; benchmarks/keep_pediatric.py writes these tables"
-        )
-    files = [folder / FILES[one.name] for one in fields(Study)]
-    return Study(*[pd.read_csv(f) if f.suffix == ".csv" else pd.read_parquet(f) for f in files])
+    files = [FILES[one.name] for one in fields(Study)]
+    maker = "benchmarks/keep_pediatric.py"
+    return Study(*kept_tables.read(folder, files, PediatricError, maker))
 
 
 def _of_protocol(protocol, folder, image_size):

@@ -1,12 +1,6 @@
 """The runs behind the answer: gathered from a folder of runs, kept in two tables, read again."""
 
-import os
-import tempfile
-from pathlib import Path
-
-import pandas as pd
-
-from rin import judge, paths
+from rin import judge, kept_tables, paths
 
 RUN = ["task", "init", "preprocess", "batch_size", "backbone", "trainable", "learning_rate"]
 RUN += ["scenario", "fold", "seed"]
@@ -65,14 +59,8 @@ def write(runs, predictions, folder):
         WhyError: a column is missing, or the tables are not about the same runs.
     """
     _check(runs, predictions, folder)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".keep-") as work:
-        text = runs[RUN + COUNTS].to_csv(index=False, float_format="%.6g")
-        (Path(work) / FILES["runs"]).write_text(text, encoding="utf-8")
-        predictions[RUN + TESTED].to_parquet(Path(work) / FILES["predictions"], index=False)
-        for file in FILES.values():
-            os.replace(Path(work) / file, folder / file)
+    frames = (runs[RUN + COUNTS], predictions[RUN + TESTED])
+    kept_tables.write(dict(zip(FILES.values(), frames, strict=True)), folder)
 
 
 def read(folder, task):
@@ -88,11 +76,8 @@ def read(folder, task):
     Raises:
         WhyError: a table or the task is not there, or the two are not about the same runs.
     """
-    folder = paths.resolve(folder)
-    if absent := [file for file in FILES.values() if not (folder / file).is_file()]:
-        raise WhyError(f"{folder}: no {', '.join(absent)}; benchmarks/keep_why.py writes them")
-    runs = pd.read_csv(folder / FILES["runs"])
-    predictions = pd.read_parquet(folder / FILES["predictions"])
+    maker = "benchmarks/keep_why.py"
+    runs, predictions = kept_tables.read(folder, FILES.values(), WhyError, maker)
     _check(runs, predictions, folder)
     if task not in set(runs["task"]):
         known = ", ".join(sorted(set(runs["task"])))
