@@ -51,6 +51,20 @@ def test_kept_tables_come_back_with_running_names_for_groups(seen, tmp_path):
     assert len(pairs) == 3, "one name a group"
 
 
+def test_a_lone_weight_file_is_kept_as_pretrained(tmp_path):
+    made = Made(tmp_path)
+    made.run("mine-123abc, official", [HIT, MISS], rows=[1, 2])
+    made.run(B, [HALF, HALF], rows=[1, 2])
+    runs, drawn, has, predictions = made.inputs
+    found = looks.find(runs, predictions, drawn, has, SPLITS)
+    looks.write(found, tmp_path / "kept")
+    again = looks.read(tmp_path / "kept")
+    assert set(again.overlaps["arm"]) == set(again.curve["arm"]) == {"pretrained, official", B}
+    assert set(again.overlaps["init"]) == {"pretrained", "random"}
+    assert "pretrained, official" in again.sensitivity
+    assert "mine-123abc, official" in found.sensitivity, "what was given is left as it was"
+
+
 def test_a_table_that_is_not_there_is_named(seen, tmp_path):
     looks.write(seen, tmp_path / "kept")
     (tmp_path / "kept" / "curve.parquet").unlink()

@@ -6,8 +6,10 @@ import pandas as pd
 
 from rin import kept_tables
 from rin import manifest as manifests
+from rin.experiment import INITS
 from rin.gradcam import choices, ladder, tables
 from rin.gradcam.overlap import THRESHOLD
+from rin.scenarios import NAMED_INITS
 
 
 class LooksError(ValueError):
@@ -71,13 +73,15 @@ def splits_of(frame):
 def write(looks, folder):
     """Keep the tables: groups by running names, all complete before the first is replaced.
 
+    Where one init was a weight file it is kept as "pretrained": the file's name is its owner's.
+
     Args:
         looks: a `Looks`.
         folder: where `<field>.parquet` is written.
     """
+    kept = {one.name: _plain(getattr(looks, one.name), looks) for one in fields(Looks)}
     names = pd.factorize(looks.overlaps["group"])[0]
-    kept = {one.name: getattr(looks, one.name) for one in fields(Looks)}
-    kept["overlaps"] = looks.overlaps.assign(group=[f"g{number}" for number in names])
+    kept["overlaps"]["group"] = [f"g{number}" for number in names]
     kept_tables.write({f"{name}.parquet": frame for name, frame in kept.items()}, folder)
 
 
@@ -89,3 +93,14 @@ def read(folder):
     """
     files = [f"{one.name}.parquet" for one in fields(Looks)]
     return Looks(*kept_tables.read(folder, files, LooksError, "the page on maps"))
+
+
+def _plain(frame, looks):
+    """A copy of a table, with the name of a lone weight file replaced in it."""
+    files = sorted(set(looks.overlaps["init"]) - set(NAMED_INITS))
+    if len(files) != 1:
+        return frame.copy()
+    frame = frame.rename(columns=lambda name: name.replace(files[0], INITS[0]))
+    for name in {"arm", "init"} & set(frame):
+        frame[name] = frame[name].str.replace(files[0], INITS[0], regex=False)
+    return frame
