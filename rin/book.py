@@ -312,7 +312,7 @@ def _page(root, place, stem, file, profile, data):
     one = params.get("backbones", [])
     named = [params["task"]] if "task" in params and _has_several_tasks(root, stem) else []
     named += one if len(one) == 1 else []
-    if "trainables" in params and "out_dir" in params:
+    if {"backbones", "trainables", "out_dir"} <= set(params):
         named += PurePosixPath(params["out_dir"]).parts[2:]  # runs of a page of their own
     if params.get("kept_dir"):
         named = [*named, "measured"]

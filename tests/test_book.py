@@ -122,6 +122,16 @@ def test_every_copy_of_a_page_has_a_title_and_a_place_of_its_own():
         assert len({p.out for p in pages}) == len(pages)
 
 
+def test_titles_name_the_task_the_backbone_and_what_runs_are_for():
+    titles = {
+        page.out.removeprefix("runs/demo/pages/"): page.title for page in book.plan(ROOT, "demo")
+    }
+    assert titles["05_fine_tune_a_backbone/pediatric_official"] == "pediatric, resnet50, official"
+    assert titles["13_look_where_the_model_looks"] == "breast"
+    assert titles["13_look_where_the_model_looks/measured"] == "breast, measured"
+    assert titles["17_the_pediatric_study"] == "" and titles["11_pretrain_a_backbone"] == "resnet50"
+
+
 def test_the_paper_profile_is_the_published_protocol_for_every_task():
     pages = book.plan(ROOT, "paper")
     tuned = [p.params for p in pages if p.template.endswith("05_fine_tune_a_backbone.ipynb")]
