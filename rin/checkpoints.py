@@ -65,6 +65,16 @@ class Checkpoint:
         """Forget it: the runs are finished."""
         self.file.unlink(missing_ok=True)
 
+    def forget(self):
+        """Remove it if it holds none but these runs; another process may be at others."""
+        try:
+            with open(self.file, "rb") as file, np.load(file) as held:
+                found = json.loads(str(held["facts"]))["runs"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return  # none, or not usable, which `restore` says where it matters
+        if all(self.marks.get(name) == run["mark"] for name, run in found.items()):
+            self.remove()
+
     def _restore(self, held, states):
         facts = json.loads(str(held["facts"]))
         known = {name: found["mark"] for name, found in facts["runs"].items()}

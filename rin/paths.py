@@ -2,8 +2,11 @@
 
 import contextlib
 import os
+import re
 import uuid
 from pathlib import Path
+
+UNFINISHED = re.compile(r"\..+\.[0-9a-f]{32}(\.\w+)?")  # what `replacing` calls its work
 
 
 def root():
@@ -44,3 +47,10 @@ def replacing(path):
         os.replace(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def tidy(folder):
+    """Remove what a killed `replacing` left in a folder that no other process writes to."""
+    for file in Path(folder).glob(".*"):
+        if UNFINISHED.fullmatch(file.name):
+            file.unlink(missing_ok=True)

@@ -136,6 +136,10 @@ class _Work:
                 self.home(run).mkdir(parents=True, exist_ok=True)
                 stack.enter_context(self._lock(run))
             pending = [run for run in runs if not self._is_finished(run)]
+            if not pending:  # a kill may have come between the last run and its checkpoint's end
+                self._held(runs).forget()
+            for run in pending:
+                paths.tidy(self.home(run))
             for run in set(runs) - set(pending):
                 self._say(run, "finished before, skipped")
             if pending and not (self._banked(pending[0]) and self._train_together(pending)):
@@ -168,8 +172,7 @@ class _Work:
             tqdm.write(f"{plan}: not one batch fits bank_gib or the disk; trained one by one")
             return False
         tqdm.write(f"{run.scenario.backbone} {run.init_name}, {len(runs)} runs on one bank, {plan}")
-        marks = {run.name: self.marks[run] for run in runs}
-        held = checkpoints.Checkpoint(self._checkpoint(run), marks)
+        held = self._held(runs)
         group = epochwise.Group(networks, runs, self.data, self.settings, plan, self.folder)
         for run, tables in zip(runs, group.train(held), strict=True):
             self._save(run, *tables, group.left.get(run))
@@ -196,9 +199,11 @@ class _Work:
             self._compiled = (key, kind(*shape, image_size=self.data.images.shape[1], **options))
         return self._compiled[1]
 
-    def _checkpoint(self, run):
-        key = records.fingerprint([str(part) for part in self.group(run)])
-        return self.folder / run.task / f".checkpoint-{key}.npz"
+    def _held(self, runs):
+        """The checkpoint of these runs of one group."""
+        key = records.fingerprint([str(part) for part in self.group(runs[0])])
+        file = self.folder / runs[0].task / f".checkpoint-{key}.npz"
+        return checkpoints.Checkpoint(file, {run.name: self.marks[run] for run in runs})
 
     def _save(self, run, predictions, history, result, left):
         home, settings = self.home(run), self.settings

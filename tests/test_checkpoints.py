@@ -47,6 +47,15 @@ def test_everything_comes_back(written):
         assert np.array_equal(state.outcome.best["state"][0], np.ones(2))
 
 
+def test_it_is_forgotten_only_with_all_runs_it_holds(written):
+    Checkpoint(written, {RUNS[0].name: MARKS[RUNS[0].name]}).forget()
+    Checkpoint(written, dict.fromkeys(MARKS, "another mark")).forget()
+    assert written.is_file(), "it holds a run that another process may be at"
+    Checkpoint(written, MARKS).forget()
+    assert not written.exists()
+    Checkpoint(written, MARKS).forget()
+
+
 def test_a_part_of_the_runs_can_go_on_alone(written):
     states = blank(RUNS[1:])
     assert Checkpoint(written, MARKS).restore(states) == 2

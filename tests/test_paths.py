@@ -72,3 +72,14 @@ def test_a_new_file_has_the_mode_the_user_asks_for(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
+
+
+def test_what_a_kill_left_half_written_is_removed_and_nothing_else(tmp_path):
+    for name in ("table.parquet", ".lock", ".checkpoint-1234.npz"):
+        (tmp_path / name).touch()
+    with paths.replacing(tmp_path / "table.parquet") as work:
+        work.touch()
+    work.touch()  # as if the process had died before the end
+    paths.tidy(tmp_path)
+    names = {file.name for file in tmp_path.iterdir()}
+    assert names == {"table.parquet", ".lock", ".checkpoint-1234.npz"}

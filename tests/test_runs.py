@@ -183,3 +183,17 @@ def test_all_runs_train_whole_networks(tmp_path):
     record = records.read(home)
     assert record["result"]["bank"] == "none" and record["settings"]["precision"] == "float32"
     assert record["result"]["n_trainable"] > 23_000_000
+
+
+def test_a_checkpoint_that_outlived_its_runs_goes_with_the_next_call(tmp_path, monkeypatch):
+    """As after a kill between the last run's record and the removal."""
+    data, runs = make_data(), [make_run(fold=fold) for fold in (0, 1)]
+    monkeypatch.setattr(checkpoints.Checkpoint.__init__, "__defaults__", (0,))
+    with monkeypatch.context() as killed:
+        killed.setattr(checkpoints.Checkpoint, "remove", lambda self: None)
+        train_all(runs, data, SETTINGS, tmp_path)
+    assert len(list(tmp_path.rglob(".checkpoint*"))) == 1
+    train_all(runs[:1], data, SETTINGS, tmp_path)
+    assert len(list(tmp_path.rglob(".checkpoint*"))) == 1, "it holds the other run too"
+    train_all(runs, data, SETTINGS, tmp_path)
+    assert not list(tmp_path.rglob(".checkpoint*"))
