@@ -63,6 +63,16 @@ def test_two_pixels_become_four_by_hand():
     assert choices.to_cam([[[-9, 4]]], (1, 4)).tolist() == [[[0, 63, 191, 255]]]
 
 
+def test_nearest_leaves_squares():
+    assert choices.to_cam([[[1, 4]]], (2, 4), "nearest").tolist() == [[[63, 63, 255, 255]] * 2]
+    assert choices.upsampled(np.float32([[[1, 4]]]), 1, 3, "nearest").tolist() == [[[1, 4, 4]]]
+
+
+def test_a_resize_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="`resize` should be one of .*resize='cubic'"):
+        choices.to_cam([[[1, 4]]], 4, "cubic")
+
+
 def test_a_map_is_divided_by_its_own_maximum_whatever_its_size():
     shape = np.float32([[[0, 4]]])
     for factor in (1e-30, 1, 1e37):
@@ -90,13 +100,14 @@ def test_maps_that_are_no_maps_are_refused(wrong):
 
 @pytest.mark.core
 @pytest.mark.parametrize("shape, size", [((8, 8), (256, 256)), ((6, 5), (75, 9)), ((1, 1), (4, 4))])
-def test_upsampling_is_keras_own(shape, size):
+@pytest.mark.parametrize("resize", choices.RESIZES)
+def test_upsampling_is_keras_own(shape, size, resize):
     import keras
 
     maps = np.random.default_rng(0).normal(size=(3, *shape)).astype("float32")
-    theirs = keras.ops.image.resize(maps[..., None], size, "bilinear", data_format="channels_last")
+    theirs = keras.ops.image.resize(maps[..., None], size, resize, data_format="channels_last")
     theirs = keras.ops.convert_to_numpy(theirs)[..., 0]
-    assert np.allclose(choices.upsampled(maps, *size), theirs, atol=1e-5)
+    assert np.allclose(choices.upsampled(maps, *size, resize), theirs, atol=1e-5)
 
 
 @pytest.mark.parametrize("factor", [1e-30, 1e-6, 1.0, 70_000.0, 1e30])

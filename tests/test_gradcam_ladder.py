@@ -109,6 +109,8 @@ def test_an_ideal_map_of_whole_cells_is_nearly_the_mask():
     # square: 6 × 6 of the 8 × 8 pixels
     assert value(table, "ideal map, 4×4") == pytest.approx(2 * 36 / (36 + 64))
     assert value(table, "ideal map, 4×4", "pointing") == 1
+    table = found([cells, cells], column(train=1, test=1), resize="nearest")
+    assert value(table, "ideal map, 4×4") == 1, "squares of whole cells are the mask itself"
 
 
 def test_a_finer_grid_leaves_a_higher_ceiling():

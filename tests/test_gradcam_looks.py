@@ -6,7 +6,7 @@ import pytest
 from test_gradcam_tables import HALF, HAS, HIT, MASKS, MISS, A, B, Made
 from tiny import SETTINGS, make_data, make_run
 
-from rin.gradcam import looks
+from rin.gradcam import looks, tables
 
 SPLITS = np.array([["train", "test"], ["test", "train"], ["test", "train"], ["test", "test"]])
 
@@ -28,8 +28,8 @@ def test_every_table_rests_on_the_same_runs_and_folds(seen):
     assert at[A, 180] == 1.0 and at[B, 180] == 0.5
     assert set(seen.ladder["fold"]) == {0} and set(seen.ladder["row"]) == {1, 2}
     assert "ideal map, 2×2" in set(seen.ladder["baseline"]) and seen.sanity.empty
-    chosen = seen.sensitivity.set_index(["which", "of", "threshold"])
-    assert chosen.loc[("predicted", "probability", 180), A] == 1.0
+    chosen = seen.sensitivity.set_index(tables.CHOICES)
+    assert chosen.loc[("predicted", "probability", "bilinear", 180), A] == 1.0
 
 
 def test_a_task_without_masks_has_overlaps_alone(tmp_path):

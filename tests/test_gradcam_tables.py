@@ -124,6 +124,11 @@ def test_maps_are_enlarged_to_the_size_of_the_masks(made):
     large[0, :32] = True
     (found,) = tables.overlaps(runs, large, np.array([True]), predictions)["dice"]
     assert 0.8 < found < 1
+    squares = tables.overlaps(runs, large, np.array([True]), predictions, resize="nearest")
+    assert squares["dice"].tolist() == [1]
+    table = tables.sensitivity(runs, large, np.array([True]), predictions).set_index(tables.CHOICES)
+    at = table.sort_index().loc[("predicted", "probability"), A]
+    assert at["bilinear", 180] == near(found) and at["nearest", 180] == 1
 
 
 def test_arms_are_named_where_runs_have_no_names_yet(made):
@@ -174,13 +179,16 @@ def test_the_sensitivity_table_has_a_row_a_choice_and_a_column_an_arm(made):
     made.run(A, [HIT, HALF], negative=[MISS, MISS], y_score=[0.9, 0.1])
     made.run(B, [MISS, HALF], negative=[HIT, HIT])
     table = tables.sensitivity(*made.inputs)
-    assert list(table) == ["which", "of", "threshold", A, B] and len(table) == 3 * 2 * 3
+    assert list(table) == ["which", "of", "resize", "threshold", A, B] and len(table) == 36
+    assert len(table.drop_duplicates(tables.CHOICES)) == 3 * 2 * 2 * 3
     for row in table.to_dict("records"):
-        found = tables.overlaps(*made.inputs, row["which"], row["of"], row["threshold"])
+        found = tables.overlaps(*made.inputs, **{key: row[key] for key in tables.CHOICES})
         wanted = tables.summary(found).set_index("arm")["mean_dice"]
         assert [row[A], row[B]] == near([wanted[A], wanted[B]])
     predicted, true = (
-        table[(table["which"] == w) & (table["of"] == "logit")].set_index("threshold")[A]
+        table[(table[["which", "of", "resize"]] == [w, "logit", "nearest"]).all(axis=1)].set_index(
+            "threshold"
+        )[A]
         for w in ("predicted", "true")
     )
     assert (predicted[180], true[180]) == (near((1 + 0) / 2), near((1 + 0.5) / 2))

@@ -43,7 +43,7 @@ def choose(table, k=2):
     return chosen[["rule", "measure", "value", "row", "image_id", "group", "fold"]]
 
 
-def maps(runs, predictions, chosen, size, which="predicted", of="probability"):
+def maps(runs, predictions, chosen, size, which="predicted", of="probability", resize="bilinear"):
     """The map of every chosen image in every arm, of one scenario.
 
     Args:
@@ -52,6 +52,7 @@ def maps(runs, predictions, chosen, size, which="predicted", of="probability"):
         chosen: DataFrame with `row`, as of `choose`.
         size: pixels a side.
         which, of: see `rin.gradcam.choices.signed`.
+        resize: see `rin.gradcam.choices.to_cam`.
 
     Returns:
         dict from arm to `(n, size, size)` uint8 in the order of `chosen`; an image that an arm
@@ -64,7 +65,7 @@ def maps(runs, predictions, chosen, size, which="predicted", of="probability"):
         names = sorted(runs["scenario"].unique())
         raise ValueError(f"`runs` should be of one scenario and seed. Received: {names}")
     found = {}
-    for _, part, cam in tables.cams(runs, predictions, size, which, of):
+    for _, part, cam in tables.cams(runs, predictions, size, which, of, resize):
         arm = part["arm"].iloc[0]
         mine = found.setdefault(arm, np.zeros((len(chosen), size, size), np.uint8))
         at = {row: place for place, row in enumerate(part["row"])}

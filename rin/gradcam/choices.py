@@ -15,6 +15,7 @@ FILE = "cams.npz"
 WHICH = ("predicted", "true", "positive")
 TARGETS = ("logit", "probability")
 ACTIVATIONS = ("softmax", "sigmoid")
+RESIZES = ("bilinear", "nearest")
 POSITIVE = 1  # its column among maps and scores
 CHUNK = 256  # maps upsampled at once: 64 MiB at 256 px
 LARGEST = 2.0**15  # of the stored values; float16 ends at 65504
@@ -53,19 +54,21 @@ def signed(maps, told=None, which="predicted", of="probability", activation="sof
     return own - _column(maps, 1 - classes) if both else own
 
 
-def to_cam(signed, size):
-    """Signed maps as Grad-CAM shows them: ReLU, bilinear upsampling, over its own maximum.
+def to_cam(signed, size, resize="bilinear"):
+    """Signed maps as Grad-CAM shows them: ReLU, upsampling, over its own maximum.
 
     Args:
         signed: `(n, h, w)` finite floats.
         size: pixels a side, or `(height, width)`.
+        resize: "bilinear" or "nearest", which leaves every cell of the map a square.
 
     Returns:
         `(n, height, width)` uint8, 0–255, cut to whole gray levels. The largest value of a map is
         255; a map without a positive value is 0 everywhere.
 
     Raises:
-        ValueError: `signed` is not of this shape or has a value that is not finite.
+        ValueError: `signed` is not of this shape or has a value that is not finite, or `resize` is
+            unknown.
     """
     signed = np.asarray(signed, np.float32)
     if signed.ndim != 3 or not np.isfinite(signed).all():
@@ -76,7 +79,7 @@ def to_cam(signed, size):
     height, width = (size, size) if np.ndim(size) == 0 else size
     cams = np.empty((len(signed), height, width), np.uint8)
     for at in range(0, len(signed), CHUNK):
-        large = upsampled(np.maximum(signed[at : at + CHUNK], 0), height, width)
+        large = upsampled(np.maximum(signed[at : at + CHUNK], 0), height, width, resize)
         top = large.max(axis=(1, 2), keepdims=True)
         # divided first: 255 times a value near float32's end would be infinite
         large /= np.where(top > 0, top, 1)
@@ -84,17 +87,20 @@ def to_cam(signed, size):
     return cams
 
 
-def upsampled(maps, height, width):
-    """Bilinear resizing with half-pixel centers and no antialiasing, as `keras.ops.image.resize`.
+def upsampled(maps, height, width, resize="bilinear"):
+    """Resizing with half-pixel centers and no antialiasing, as `keras.ops.image.resize`.
 
     Args:
         maps: `(n, h, w)` float32.
         height, width: of the result.
+        resize: "bilinear" or "nearest".
 
     Returns:
         `(n, height, width)` float32.
     """
-    rows, columns = _weights(maps.shape[1], height), _weights(maps.shape[2], width)
+    check("resize", resize, RESIZES)
+    rows = _weights(maps.shape[1], height, resize)
+    columns = _weights(maps.shape[2], width, resize)
     return rows @ (maps @ columns.T)
 
 
@@ -171,12 +177,14 @@ def check(name, value, known):
         raise ValueError(f"`{name}` should be one of {tuple(known)}. Received: {name}={value!r}")
 
 
-def _weights(n_from, n_to):
+def _weights(n_from, n_to, resize):
     """`(n_to, n_from)` float32: what each new position takes from the old ones.
 
     New position i lies at (i + ½) n_from / n_to − ½; beyond the outer centers the edge counts.
     """
     at = np.clip((np.arange(n_to) + 0.5) * n_from / n_to - 0.5, 0, n_from - 1)
+    if resize == "nearest":
+        at = np.floor(at + 0.5)
     return np.maximum(1 - np.abs(at[:, None] - np.arange(n_from)), 0).astype(np.float32)
 
 

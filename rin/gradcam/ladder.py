@@ -13,7 +13,7 @@ WHOLE, BEST_DISC = "whole image", "centered disc, best share in training"
 OTHER, MEAN = "another image's mask", "mean training mask"
 
 
-def ladder(masks, splits, resolution, threshold=THRESHOLD, seed=0):
+def ladder(masks, splits, resolution, threshold=THRESHOLD, seed=0, resize="bilinear"):
     """Dice and pointing of every baseline on every test image with a lesion.
 
     The whole image and a fixed disc know nothing; the other marks know the training masks of
@@ -27,6 +27,7 @@ def ladder(masks, splits, resolution, threshold=THRESHOLD, seed=0):
         resolution: `(h, w)` of the ideal map in cells, or a list of them.
         threshold: of the ideal maps, in 0..255.
         seed: int >= 0, of the draw of other images.
+        resize: of the ideal maps; see `rin.gradcam.choices.to_cam`.
 
     Returns:
         DataFrame `baseline`, `fold`, `row`, `dice`, `pointing` (the expected share of hits for
@@ -47,7 +48,7 @@ def ladder(masks, splits, resolution, threshold=THRESHOLD, seed=0):
         if not len(test):
             continue
         marks = _simple(masks[test], masks[train], np.random.default_rng([seed, fold]))
-        marks |= {_ideal_name(grid): _ideal(masks[test], grid, threshold) for grid in grids}
+        marks |= {_ideal_name(grid): _ideal(masks[test], grid, threshold, resize) for grid in grids}
         for name, (overlap, hits) in marks.items():
             facts = {"baseline": name, "fold": fold, "row": test}
             parts.append(pd.DataFrame(facts | {"dice": overlap, "pointing": hits}))
@@ -86,12 +87,13 @@ def disc(shape, share):
     return _rank(shape) <= share
 
 
-def ideal(masks, resolution):
+def ideal(masks, resolution, resize="bilinear"):
     """The ideal map of a grid: the mask's share of each cell, made a map as CAMs are.
 
     Args:
         masks: `(n, size, size)` bools.
         resolution: (h, w) in cells.
+        resize: see `rin.gradcam.choices.to_cam`.
 
     Returns:
         `(n, size, size)` uint8.
@@ -101,7 +103,7 @@ def ideal(masks, resolution):
     )
     # not by @: a busy machine's cores wait for each other over products this small
     halves = np.einsum("hy,nyx->nhx", rows, masks.astype(np.float32))
-    return choices.to_cam(np.einsum("nhx,wx->nhw", halves, columns), masks.shape[1])
+    return choices.to_cam(np.einsum("nhx,wx->nhw", halves, columns), masks.shape[1], resize)
 
 
 def _simple(test, train, rng):
@@ -143,8 +145,8 @@ def _against(masks, mark, peak):
     return dice(mark.astype(np.uint8), masks, threshold=0), share_inside(peak, masks)
 
 
-def _ideal(masks, resolution, threshold):
-    cam = ideal(masks, resolution)
+def _ideal(masks, resolution, threshold, resize):
+    cam = ideal(masks, resolution, resize)
     return dice(cam, masks, threshold), pointing(cam, masks)
 
 

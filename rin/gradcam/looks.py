@@ -36,7 +36,15 @@ class Looks:
 
 
 def find(
-    runs, predictions, drawn, has, splits, which="predicted", of="probability", threshold=THRESHOLD
+    runs,
+    predictions,
+    drawn,
+    has,
+    splits,
+    which="predicted",
+    of="probability",
+    threshold=THRESHOLD,
+    resize="bilinear",
 ):
     """The tables of these runs.
 
@@ -46,6 +54,7 @@ def find(
         splits: `(n, n_folds)` of "train", "val", "test", a row an image.
         which, of: see `rin.gradcam.choices.signed`.
         threshold: in 0..255.
+        resize: see `rin.gradcam.choices.to_cam`.
 
     Returns:
         `Looks`, its `sanity` empty: that needs a network.
@@ -54,14 +63,14 @@ def find(
         FileNotFoundError: a run kept no maps.
     """
     told = runs, drawn, has, predictions
-    overlaps = tables.overlaps(*told, which, of, threshold)
+    overlaps = tables.overlaps(*told, which, of, threshold, resize)
     if not has.any():
         return Looks(overlaps, *(pd.DataFrame() for _ in range(4)))
     grids = sorted({choices.load(folder)[0].shape[1:3] for folder in runs["folder"]})
     folds = sorted(runs["fold"].unique())
-    steps = ladder.ladder(drawn, splits[:, folds], grids, threshold)
+    steps = ladder.ladder(drawn, splits[:, folds], grids, threshold, resize=resize)
     steps["fold"] = steps["fold"].map(dict(enumerate(folds)))
-    curve = tables.curve(*told, which, of)
+    curve = tables.curve(*told, which, of, resize)
     return Looks(overlaps, curve, tables.sensitivity(*told), steps, pd.DataFrame())
 
 

@@ -1,5 +1,7 @@
 """Tables of Grad-CAM: from the kept maps of runs to Dice by image, arm, class and threshold."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 
@@ -13,6 +15,7 @@ RUN = ["task", "init", "preprocess", "backbone", "trainable", "learning_rate", "
 RUN += ["fold", "seed", "batch_size"]
 IMAGE = ["row", "image_id", "group", "y_true"]
 CELL = ["scenario", "fold", "seed", "row"]
+CHOICES = ["which", "of", "resize", "threshold"]  # made after training
 
 
 def masks(manifest, root, size):
@@ -41,7 +44,14 @@ def masks(manifest, root, size):
 
 
 def overlaps(
-    runs, masks, has, predictions, which="predicted", of="probability", threshold=THRESHOLD
+    runs,
+    masks,
+    has,
+    predictions,
+    which="predicted",
+    of="probability",
+    threshold=THRESHOLD,
+    resize="bilinear",
 ):
     """Where every run's map of every test image looks.
 
@@ -51,6 +61,7 @@ def overlaps(
         predictions: the test rows of the same runs.
         which, of: see `rin.gradcam.choices.signed`.
         threshold: in 0..255.
+        resize: see `rin.gradcam.choices.to_cam`.
 
     Returns:
         DataFrame, one row a run and test image: `arm`, the run's columns, `row`, `image_id`,
@@ -63,7 +74,7 @@ def overlaps(
         ValueError: a choice is unknown, or maps, masks and predictions do not fit together.
     """
     parts = []
-    for _, part, cam in cams(runs, predictions, masks.shape[1], which, of):
+    for _, part, cam in cams(runs, predictions, masks.shape[1], which, of, resize):
         rows = _rows(part, masks)
         lesion = masks[rows]
         found = {"has_mask": has[rows], "blank": ~cam.any(axis=(1, 2))}
@@ -74,11 +85,11 @@ def overlaps(
     return pd.concat(parts, ignore_index=True)
 
 
-def curve(runs, masks, has, predictions, which="predicted", of="probability"):
+def curve(runs, masks, has, predictions, which="predicted", of="probability", resize="bilinear"):
     """Mean Dice of every arm at every threshold.
 
     Args:
-        runs, masks, has, predictions, which, of: as for `overlaps`.
+        runs, masks, has, predictions, which, of, resize: as for `overlaps`.
 
     Returns:
         DataFrame `arm`, `threshold` (0 to 255), `mean_dice` (over images, then scenarios),
@@ -87,7 +98,7 @@ def curve(runs, masks, has, predictions, which="predicted", of="probability"):
     Raises:
         FileNotFoundError, ValueError: see `overlaps`.
     """
-    found = _means(runs, masks, has, predictions, which, of, range(LEVELS))
+    found = _means(runs, masks, has, predictions, range(LEVELS), which, of, resize)
     by = found.groupby(["arm", "threshold"], sort=False)["dice"]
     return by.agg(mean_dice="mean", sd_dice="std", n_scenarios="count").reset_index()
 
@@ -100,21 +111,20 @@ def sensitivity(runs, masks, has, predictions, thresholds=THRESHOLDS):
         thresholds: ints in 0..255.
 
     Returns:
-        DataFrame `which`, `of`, `threshold`, then a column an arm with its mean Dice (over images,
-        then scenarios).
+        DataFrame `which`, `of`, `resize`, `threshold` (`CHOICES`), then a column an arm with its
+        mean Dice (over images, then scenarios).
 
     Raises:
         FileNotFoundError, ValueError: see `overlaps`.
     """
     parts = []
-    for which in choices.WHICH:
-        for of in choices.TARGETS:
-            found = _means(runs, masks, has, predictions, which, of, thresholds)
-            wide = found.pivot_table("dice", "threshold", "arm", sort=False)
-            wide = wide.rename_axis(columns=None).reset_index()
-            parts.append(wide.assign(which=which, of=of))
-    keys, table = ["which", "of", "threshold"], pd.concat(parts, ignore_index=True)
-    return table[[*keys, *table.columns.drop(keys)]]
+    for chosen in product(choices.WHICH, choices.TARGETS, choices.RESIZES):
+        found = _means(runs, masks, has, predictions, thresholds, *chosen)
+        wide = found.pivot_table("dice", "threshold", "arm", sort=False)
+        wide = wide.rename_axis(columns=None).reset_index()
+        parts.append(wide.assign(**dict(zip(CHOICES, chosen, strict=False))))
+    table = pd.concat(parts, ignore_index=True)
+    return table[[*CHOICES, *table.columns.drop(CHOICES)]]
 
 
 def summary(table):
@@ -196,11 +206,11 @@ def against(table, ladder, baseline):
     return pd.concat([table, rows], ignore_index=True)
 
 
-def cams(runs, predictions, size, which="predicted", of="probability"):
+def cams(runs, predictions, size, which="predicted", of="probability", resize="bilinear"):
     """Each run's maps at image size, beside its predictions.
 
     Args:
-        runs, predictions, which, of: as for `overlaps`.
+        runs, predictions, which, of, resize: as for `overlaps`.
         size: pixels a side.
 
     Yields:
@@ -219,13 +229,13 @@ def cams(runs, predictions, size, which="predicted", of="probability"):
         column = ["y_score_negative", "y_score"] if which == "predicted" else "y_true"
         activation = ACTIVATION[run.get("classifier", "gap")]
         signed = choices.signed(maps, part[column].to_numpy(), which, of, activation)
-        yield run, part, choices.to_cam(signed, size)
+        yield run, part, choices.to_cam(signed, size, resize)
 
 
-def _means(runs, masks, has, predictions, which, of, thresholds):
+def _means(runs, masks, has, predictions, thresholds, which, of, resize):
     """DataFrame arm, scenario, threshold, dice: mean over the lesion images of all folds."""
     parts = []
-    for _, part, cam in cams(runs, predictions, masks.shape[1], which, of):
+    for _, part, cam in cams(runs, predictions, masks.shape[1], which, of, resize):
         rows = _rows(part, masks)
         lesion = has[rows]
         found = dice_curve(cam[lesion], masks[rows[lesion]], thresholds)
