@@ -208,6 +208,16 @@ def test_the_summary_names_both_spreads(made):
     assert row["pointing"] == near((3 + 2) / 6) and row["coverage"] == 0.5
 
 
+def test_a_summary_may_be_told_apart_by_what_was_trained(made):
+    made.run(A, [HIT, HALF])
+    made.run(A, [MISS, HALF], scenario=S2)
+    table = tables.overlaps(*made.inputs)
+    table.loc[table["scenario"] == S2, "trainable"] = "top10"
+    found = tables.summary(table, ["arm", "trainable"])
+    assert list(found.iloc[:, 0]) == [A, A] and list(found["trainable"]) == ["head", "top10"]
+    assert list(found["mean_dice"]) == near([0.75, 0.25]) and set(found["n_scenarios"]) == {1}
+
+
 def test_a_kept_table_gives_the_same_summary_without_images(made, tmp_path):
     made.run(A, [HIT, HALF, MISS, BLANK])
     made.run(B, [BLANK, HALF, MISS, HIT])

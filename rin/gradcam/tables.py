@@ -127,26 +127,27 @@ def sensitivity(runs, masks, has, predictions, thresholds=THRESHOLDS):
     return table[[*CHOICES, *table.columns.drop(CHOICES)]]
 
 
-def summary(table):
+def summary(table, by=("arm",)):
     """Mean Dice of every arm, with both of its spreads and what it rests on.
 
     Args:
         table: of `overlaps`, or a kept one; neither images nor masks are needed.
+        by: columns that tell the rows of the result apart, such as arm and trainable.
 
     Returns:
-        DataFrame `arm`, `mean_dice` (over images, then scenarios), `sd_over_scenarios` (of their
-        means), `sd_over_groups` (of the groups' means, each image averaged over scenarios first;
-        both ddof 1), `pointing`, `coverage`, `n_images` and `n_groups` with a lesion,
-        `n_scenarios`, `n_without` (images without a lesion, which have no Dice) and `n_blank`
-        (blank maps of images with one, which count as 0).
+        DataFrame of the columns `by`, `mean_dice` (over images, then scenarios),
+        `sd_over_scenarios` (of their means), `sd_over_groups` (of the groups' means, each image
+        averaged over scenarios first; both ddof 1), `pointing`, `coverage`, `n_images` and
+        `n_groups` with a lesion, `n_scenarios`, `n_without` (images without a lesion, which have
+        no Dice) and `n_blank` (blank maps of images with one, which count as 0).
     """
     rows = []
-    for arm, part in table.groupby("arm", sort=False):
+    for names, part in table.groupby([*by], sort=False):
         lesion = part[part["has_mask"]]
         means = lesion.groupby("scenario")[["dice", "pointing", "coverage"]].mean()
         image = lesion.groupby(["group", "row"])["dice"].mean()
         group = image.groupby("group").mean()
-        row = {"arm": arm, "mean_dice": means["dice"].mean()}
+        row = dict(zip(by, names, strict=True)) | {"mean_dice": means["dice"].mean()}
         row |= {"sd_over_scenarios": means["dice"].std(), "sd_over_groups": group.std()}
         row |= {key: means[key].mean() for key in ("pointing", "coverage")}
         row |= {"n_images": len(image), "n_groups": len(group), "n_scenarios": len(means)}
