@@ -86,6 +86,7 @@ def best(runs_dir, task):
 
     Raises:
         ExportError: no run kept its weights.
+        rin.judge.JudgeError: no run, or runs that can't be judged together.
     """
     runs, _ = judge.gather(runs_dir, task)
     kept_some = runs["folder"].map(lambda folder: (Path(folder) / kept.FILE).is_file())

@@ -21,6 +21,7 @@ METRICS = (
     "brier",
     "ece",
 )
+OF_SCORES = ("auc", "brier", "ece")  # those that need no class
 N_BINS = 10  # of the calibration error: equal-width, (0, 0.1], …, (0.9, 1]; 0 is in the first
 BLOCK = 4_000_000  # weights held at a time
 

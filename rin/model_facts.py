@@ -32,7 +32,8 @@ def make(run_folder, network, prepared=None, interpolation="bilinear"):
         network: its `keras.Model`, for size and number of parameters.
         prepared: the `rin.prepare.Prepared` it was trained on; without it, whatever only the
             images' manifest says is "not known".
-        interpolation: how the images were resized; see `rin.images.resize`.
+        interpolation: how the images were resized; see `rin.images.resize`. Not known either
+            without `prepared`.
 
     Returns:
         Dict of the `SECTIONS`, plain JSON values. `unlike` and `sha256` are empty: export fills
@@ -48,9 +49,10 @@ def make(run_folder, network, prepared=None, interpolation="bilinear"):
             f"{record['data_fingerprint']}. Received: {prepared.data.fingerprint}"
         )
     row = datasets.task(record["run"]["task"])
-    phantom = "not known" if prepared is None else prepared.phantom
+    told = record.get("phantom")  # runs of before records said it have none
+    phantom = told if prepared is None else prepared.phantom
     card = {
-        "use": _use(row, prepared, phantom),
+        "use": _use(row, prepared, "not known" if phantom is None else phantom),
         "network": _network(record, network, prepared, interpolation),
         "data": _data(row, record, prepared),
         "test": _test(run_folder),
@@ -94,7 +96,8 @@ def _network(record, network, prepared, interpolation):
     facts |= {"init terms": INIT_TERMS.get(run["init"], OWN_TERMS)}
     facts |= {"init fingerprint": record.get("init_fingerprint")}
     facts |= {"preprocess": run["preprocess"], "fed": record["fed"]}
-    facts |= {"image_size": int(network.input_shape[1]), "interpolation": interpolation}
+    how = "not known" if prepared is None else interpolation
+    facts |= {"image_size": int(network.input_shape[1]), "interpolation": how}
     facts |= {"window": _window(prepared), "scenario": run["scenario"]}
     facts |= {name: run[name] for name in ("trainable", "learning_rate", "fold", "seed")}
     return facts | {"batch_size": run["batch_size"], "best epoch": record["result"]["best_epoch"]}
@@ -134,7 +137,9 @@ def _test(run_folder):
     facts = {"images": len(rows), "groups": group.nunique(), "AUC": auc.auc}
     facts |= {"AUC, 95% interval": [auc.low, auc.high], "calibration": _calibration(rows)}
     measured = metrics.report(y_true, y_score)
-    return facts | {"at threshold 0.5": {k: v for k, v in measured.items() if k != "auc"}}
+    facts |= {"Brier score": measured["brier"], "calibration error": measured["ece"]}
+    rest = {name: measured[name] for name in measured if name not in metrics.OF_SCORES}
+    return facts | {"at threshold 0.5": rest}
 
 
 def _calibration(rows):

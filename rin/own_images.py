@@ -63,11 +63,12 @@ def check_modality(names, expected, stated=None):
         stated: what the caller says the images are; None for what the headers say.
 
     Raises:
-        PredictError: the first file that is of another modality, or of none that is known.
+        PredictError: the first file that is of another modality, or of none that is known, whether
+            or not it can be read.
     """
-    expected = [_code(one) for one in expected]
+    expected = [code(one) for one in expected]
     meant = " or ".join(expected)
-    if expected and stated and _code(stated) not in expected:
+    if expected and stated and code(stated) not in expected:
         raise PredictError(
             f"`modality` should be {meant}: this network was trained on {meant} alone. "
             f"Received: modality={stated!r}"
@@ -79,7 +80,7 @@ def check_modality(names, expected, stated=None):
                 f"{name.name}: the file does not say its modality; expected {meant}: state it with "
                 f'modality="{expected[0]}" if that is what it is'
             )
-        if found and _code(found) not in expected:
+        if found and code(found) not in expected:
             raise PredictError(f"{name.name}: expected modality {meant}, found {found}")
 
 
@@ -94,13 +95,18 @@ def read(names, card):
         PredictError: none of them can be read.
     """
     facts, good, bad = card["network"], [], {}
+    # a run that was not exported does not say how its images were resized
+    how = facts["interpolation"] if facts["interpolation"] in images.INTERPOLATIONS else "bilinear"
     for name in names:
         try:
             image = images.load(name, window=facts["window"])
         except images.ImageError as error:
-            bad[name] = next(iter(error.problems.values())).replace(str(name), name.name)
+            reason = next(iter(error.problems.values()))
+            for known in (str(name), name.name):  # tables and pages hold no file names
+                reason = reason.replace(known, "this file")
+            bad[name] = reason
             continue
-        small = images.resize(image, facts["image_size"], facts["interpolation"])
+        small = images.resize(image, facts["image_size"], how)
         good.append((name, small, image.shape[::-1], images.image_id(image)))
     if not good:
         lines = [f"{name.name}: {reason}" for name, reason in bad.items()]
@@ -112,7 +118,7 @@ def read(names, card):
 def _slices(file):
     """The slices of a volume; the file itself where it is none, for `read` to name."""
     try:
-        volume = np.load(file, mmap_mode="r", allow_pickle=False)
+        volume = np.lib.format.open_memmap(file, mode="r")  # np.load would take a renamed .npz too
     except (OSError, ValueError):
         return [file]
     return [Path(f"{file}#{n}") for n in range(len(volume))] if volume.ndim == 3 else [file]
@@ -126,6 +132,7 @@ def _header(name):
         return ""  # `read` names it
 
 
-def _code(modality):
+def code(modality):
+    """DICOM's word for a modality: "US" for "ultrasound", "CR" for "X-ray" and "DX"."""
     word = str(modality).strip().upper()
     return MODALITIES.get(word, word)

@@ -16,6 +16,10 @@ from rin.own_images import PredictError, check_modality, listed, read
 
 ENDING, STATISTICS = ".keras", "training.npz"
 BATCH = 32  # images that go through the network at once
+UNCOMPARED = (
+    "not compared with the training images, nor surely resized and windowed as they were: "
+    "export the run first"
+)
 HELD = 256  # preprocessed images in memory: 200 MB at 256 px
 COLUMNS = ("image_id", "probability", "predicted", "distance", "quantile", "unlike", "warnings")
 
@@ -116,7 +120,8 @@ def predict(model, files, modality=None, threshold=0.5):
     Returns:
         DataFrame, one row an image in the files' order: `image_id` (hash of the pixels),
         `probability` (of the positive class), `predicted` (a class name), `distance`, `quantile`,
-        `unlike` (see `rin.unlike.judge`; missing for a run that was not exported) and `warnings`.
+        `unlike` (see `rin.unlike.judge`; missing for a run that was not exported, whose images are
+        also resized bilinearly, whatever training did) and `warnings`.
         Its index holds the files' names, for the screen alone: `rin.pages` writes no index. A file
         that can't be read has a row with a warning and nothing else.
 
@@ -196,7 +201,7 @@ def _warnings(frame, modality):
     for row in frame.itertuples():
         said = [] if modality else ["modality not checked: the card names none"]
         if pd.isna(row.unlike):
-            said.append("not compared with the training images: export the run first")
+            said.append(UNCOMPARED)
         elif row.unlike:
             said.append("unlike the training images")
         said += [f"out of their range: {row.outside}"] if row.outside else []

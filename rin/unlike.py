@@ -9,7 +9,9 @@ Source: Mahalanobis distance of features: Lee et al. 2018, arXiv:1807.03888 (her
 a class); shrinkage: Ledoit & Wolf 2004, doi:10.1016/S0047-259X(03)00096-4
 """
 
+import zipfile
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -161,9 +163,10 @@ def load(file):
         UnlikeError: the file can't be read, or holds other facts.
     """
     try:
-        with np.load(file, allow_pickle=False) as held:
+        # opened here, for NumPy leaves a broken file open
+        with Path(file).open("rb") as raw, np.load(raw, allow_pickle=False) as held:
             found = {name: held[name] for name in held.files}
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise UnlikeError(f"{file}: training statistics can't be read") from error
     if tuple(found.pop("facts", ())) != FACTS:
         raise UnlikeError(f"{file}: expected statistics of the facts {FACTS}; export the run again")

@@ -179,6 +179,35 @@ def test_the_best_run_is_the_one_with_the_lowest_validation_loss(runs, run):
     assert export.best(runs, "breast") == run
 
 
+def written(home, scenario, fold, losses, diverged=False):
+    """The folder of a run as `best` reads it, without a network."""
+    folder = home / "breast" / f"{scenario}-fold{fold}"
+    folder.mkdir(parents=True)
+    run = {"task": "breast", "init": "random", "preprocess": "official", "backbone": "resnet50"}
+    run |= {"trainable": "head", "learning_rate": 1e-3, "scenario": scenario, "fold": fold}
+    run |= {"seed": 0, "classifier": "gap", "batch_size": 8}
+    record = {"kind": "training", "fingerprint": folder.name, "run": run, "settings": {}}
+    record |= {"data_fingerprint": "d", "init_fingerprint": "random"}
+    records.write(folder, record | {"result": {"diverged": diverged}})
+    rows = {"split": "test", "row": [0, 1], "image_id": list("ab"), "group": list("ab")}
+    rows |= {"patient": None, "y_true": [0, 1], "y_score": [0.2, 0.9], "y_score_negative": 0.5}
+    pd.DataFrame(rows).to_parquet(folder / "predictions.parquet")
+    pd.DataFrame({"val_loss": losses}).to_parquet(folder / "history.parquet")
+    (folder / kept.FILE).touch()
+    return folder
+
+
+def test_the_best_is_a_mean_over_folds_of_those_that_have_them_all(tmp_path):
+    first = written(tmp_path, "a", 0, [0.5, 0.9])
+    written(tmp_path, "a", 1, [0.3, 0.4])
+    for fold, loss in enumerate([0.2, 0.7]):
+        written(tmp_path, "b", fold, [loss])
+    written(tmp_path, "c", 0, [0.1])  # one fold alone
+    written(tmp_path, "d", 0, [0.0], diverged=True)
+    written(tmp_path, "d", 1, [0.0])
+    assert export.best(tmp_path, "breast") == first
+
+
 def test_runs_that_kept_no_weights_can_t_be_the_best(ready, tmp_path):
     home = tiny_export.train(ready, tmp_path, keep_weights=False, epochs=1)
     with pytest.raises(export.ExportError, match="no run of task 'breast' kept its weights"):

@@ -35,7 +35,7 @@ def ready(tmp_path_factory):
     return tiny_export.prepared(tmp_path_factory.mktemp("breast"))
 
 
-def finished(folder, ready, diverged=False, **run):
+def finished(folder, ready, diverged=False, phantom=None, **run):
     """A run folder with eight test predictions, written by hand."""
     rows = {
         "row": range(8),
@@ -50,6 +50,7 @@ def finished(folder, ready, diverged=False, **run):
     counts = {"n_train": 40, "n_val": 8, "n_test": 8, "best_epoch": 3, "diverged": diverged}
     facts = {"kind": "training", "fingerprint": "0" * 16, "run": FACTS | run, "result": counts}
     facts |= {"data_fingerprint": ready.data.fingerprint, "fed": "official"}
+    facts |= {} if phantom is None else {"phantom": phantom}
     records.write(folder, facts | {"init_fingerprint": "imagenet"})
     return folder
 
@@ -122,6 +123,14 @@ def test_a_card_without_the_images_says_what_it_does_not_know(tmp_path, ready, n
     made = model_facts.make(finished(tmp_path / "run", ready), network)
     assert made["use"]["phantom"] == "not known" and made["use"]["modality"] == ["US"]
     assert made["data"]["images"] == {"train": 40, "val": 8, "test": 8}
+    assert made["network"]["interpolation"] == "not known" and made["network"]["window"] is None
+
+
+@pytest.mark.parametrize("phantom", [True, False])
+def test_a_run_knows_by_itself_whether_it_saw_phantoms(tmp_path, ready, network, phantom):
+    made = model_facts.make(finished(tmp_path / "run", ready, phantom=phantom), network)
+    assert made["use"]["phantom"] is phantom
+    assert (model_facts.NOT_A_FINDING in made["limits"]) == phantom
 
 
 def test_no_image_no_patient_and_no_place_stands_on_a_card(card, ready, tmp_path):

@@ -185,16 +185,16 @@ def test_one_arm_alone_is_compared_with_nothing():
 # From run folders
 
 
-def write_run(home, init="random", fold=0, backbone="resnet50", score=POSITIVE, **other):
+def write_run(home, init="random", fold=0, backbone="resnet50", diverged=False, **other):
     """A finished run with maps of 2 × 2 cells: the positive unit looks at the top left."""
     folder = home / "pediatric" / f"{init}-{backbone}-fold{fold}"
     facts = {"task": "pediatric", "init": init, "preprocess": "official", "backbone": backbone}
     facts |= {"trainable": "head", "learning_rate": 0.001, "scenario": f"{backbone}-head-1e-03"}
     facts |= {"fold": fold, "seed": 0, "classifier": "flatten", "batch_size": 16} | other
     counts = {"n_trainable": 16386, "n_updates": 4, "n_train": 12, "n_val": 6, "n_test": 6}
-    counts |= {"n_epochs": 2, "best_epoch": 1, "diverged": False, "seconds": 1.0}
+    counts |= {"n_epochs": 2, "best_epoch": 1, "diverged": diverged, "seconds": 1.0}
     folder.mkdir(parents=True)
-    sets = pd.concat([images("val", first=500), images("test", score=score, first=20 * fold)])
+    sets = pd.concat([images("val", first=500), images("test", first=20 * fold)])
     sets.to_parquet(folder / "predictions.parquet")
     maps = np.zeros((6, 2, 2, 2), np.float32)
     maps[:, 0, 0, 1] = [1, 2, 3, 4, 5, 0]  # the last map is blank
@@ -210,6 +210,23 @@ def test_the_studys_runs_are_picked_out_of_others(tmp_path):
     write_run(tmp_path, "random")
     write_run(tmp_path, backbone="densenet121")
     assert pediatric.runs(tmp_path)["arm"].tolist() == ["imagenet, official", "random, official"]
+
+
+def test_another_networks_batch_size_is_not_part_of_an_arms_name(tmp_path):
+    write_run(tmp_path)
+    write_run(tmp_path, backbone="densenet121", batch_size=32)
+    found = pediatric.study({"5-fold": tmp_path}, image_size=64)
+    assert {*found.runs["arm"]} == {*found.predictions["arm"]} == {"random, official"}
+    assert {*found.maps["arm"]} == {"random, official"}
+
+
+def test_a_protocol_whose_runs_all_diverged_leaves_the_others_maps_numbers(tmp_path):
+    write_run(tmp_path / "grouped")
+    write_run(tmp_path / "official", diverged=True)
+    folders = {"5-fold": tmp_path / "grouped", "official": tmp_path / "official"}
+    found = pediatric.study(folders, image_size=64)
+    assert found.maps["value"].dtype == float and set(found.maps["protocol"]) == {"5-fold"}
+    assert found.runs["diverged"].tolist() == [False, True]
 
 
 def test_runs_of_another_network_alone_are_not_the_study(tmp_path):

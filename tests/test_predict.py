@@ -77,9 +77,7 @@ def test_a_run_that_was_not_exported_predicts_too_and_says_what_is_missing(run, 
     found = predict.predict(run, some, "US")
     assert np.allclose(found["probability"], test_rows["y_score"].head(5), atol=1e-5)
     assert found["distance"].isna().all() and found["unlike"].isna().all()
-    assert (
-        found["warnings"] == "not compared with the training images: export the run first"
-    ).all()
+    assert (found["warnings"] == predict.UNCOMPARED).all()
 
 
 def test_the_threshold_decides_the_class(model, some):
@@ -141,6 +139,31 @@ def test_unreadable_files_are_named_and_the_others_go_on(model, some):
     assert (bad["warnings"] == "can't be read: is empty, or no PNG, JPEG or DICOM file").all()
     pixels, maps = predict.explain(model, some)
     assert len(pixels) == len(maps) == 4
+
+
+def test_no_reason_holds_a_files_name(model, some, monkeypatch):
+    def refuse(path, *_):
+        if path.name == "secret 2.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return decode(path, *_)
+
+    decode = images._decode
+    monkeypatch.setattr(images, "_decode", refuse)
+    said = predict.predict(model, some, "US").loc["secret 2", "warnings"]
+    assert said == "can't be read: [Errno 13] Permission denied: 'this file'"
+
+
+@pytest.mark.parametrize("content", [b"", b"no array", "npz"])
+def test_a_broken_volume_is_named_and_the_others_go_on(model, some, content):
+    file = some / "volume.npy"
+    if content == "npz":
+        np.savez(some / "volume", np.zeros((2, 4, 4), np.uint8))
+        (some / "volume.npz").rename(file)
+    else:
+        file.write_bytes(content)
+    found = predict.predict(model, some, "US")
+    assert found["probability"].notna().sum() == len(found) - 1 == 5
+    assert found.loc["volume", "warnings"].startswith("can't be read: ")
 
 
 def test_where_nothing_can_be_read_the_error_names_every_file(model, tmp_path):

@@ -208,6 +208,15 @@ def test_scores_of_zero_and_one_are_clipped_and_counted():
     assert found.n_clipped == 2 and np.isfinite(found.slope)
 
 
+def test_scores_of_a_sure_network_have_a_slope_and_an_intercept_too():
+    y, score = drawn_with(1, 0, n=400)
+    extreme = 1 / (1 + np.exp(-12 * np.log(score / (1 - score))))  # most lie beyond 1e-7
+    found = stats.calibration(y, extreme)
+    assert 0.05 < found.slope_low < found.slope_high < 0.2 and found.n_clipped > 50
+    shifted = np.log(np.clip(extreme, 1e-7, 1 - 1e-7) / np.clip(1 - extreme, 1e-7, 1))
+    assert (1 / (1 + np.exp(-shifted - found.in_the_large))).mean() == near(y.mean(), 1e-6)
+
+
 def test_every_image_twice_in_a_patient_does_not_narrow_calibration():
     y, score = drawn_with(1, 0, n=300)
     twice = np.tile(y, 2), np.tile(score, 2)
@@ -220,6 +229,9 @@ def test_every_image_twice_in_a_patient_does_not_narrow_calibration():
     )
 
 
+NEARLY = np.r_[np.linspace(0.1, 0.5 - 1e-3, 30), 0.5]  # one pair in the wrong order, by 1e-9
+
+
 @pytest.mark.parametrize(
     ("y", "score", "words"),
     [
@@ -227,6 +239,7 @@ def test_every_image_twice_in_a_patient_does_not_narrow_calibration():
         ([0, 0, 1, 1], [0.1, 0.2, 0.3, 0.4], "should not separate the classes"),
         ([0, 0, 1, 1], [0.9, 0.4, 0.4, 0.1], "should not separate the classes"),
         ([0, 0, 1, 1], [0.5] * 4, "nor be constant"),
+        ([0] * 31 + [1] * 30, [*NEARLY, *(1 - NEARLY[:29]), 0.5 - 1e-9], "did not converge"),
         ([0, 1, 0, 1], [0.5, 1.2, 0.1, 0.1], "probabilities in \\[0, 1\\]"),
     ],
 )

@@ -55,7 +55,8 @@ def runs(runs_dir):
     if not mine.any():
         said = ", ".join(NETWORK.values())
         raise PediatricError(f"{runs_dir}: no finished run of {said} among {len(found)} runs")
-    return found[mine].reset_index(drop=True)
+    found = found[mine].reset_index(drop=True)
+    return found.assign(arm=judge.arms(found))  # told apart among these alone, as in `study`
 
 
 def study(folders, image_size):
@@ -74,8 +75,7 @@ def study(folders, image_size):
         FileNotFoundError: a run that did not diverge kept no maps.
     """
     parts = [_of_protocol(name, folder, image_size) for name, folder in folders.items()]
-    tables = (pd.concat(several, ignore_index=True) for several in zip(*parts, strict=True))
-    return Study(*tables)
+    return Study(*(_joined(several) for several in zip(*parts, strict=True)))
 
 
 def chosen(frame, predictions):
@@ -118,6 +118,11 @@ def read(folder):
     files = [FILES[one.name] for one in fields(Study)]
     maker = "benchmarks/keep_pediatric.py"
     return Study(*kept_tables.read(folder, files, PediatricError, maker))
+
+
+def _joined(tables):
+    """Tables one below the other; an empty one has no dtypes, and would take the others'."""
+    return pd.concat([one for one in tables if len(one)] or tables[:1], ignore_index=True)
 
 
 def _of_protocol(protocol, folder, image_size):

@@ -24,7 +24,6 @@ NEIGHBORS = {
     "imagenet": [98.7, 98.6],
     "radimagenet": [98.8, 98.7],
 }
-OF_SCORES = ("auc", "brier", "ece")  # metrics without a class
 
 
 def threshold_on_val(val):
@@ -95,7 +94,7 @@ def scores(predictions, n_resamples=1000, level=0.95):
                 test["y_true"], called, test["group"], n_resamples=n_resamples, level=level
             )
             # a class is 0 or 1 here: of it the AUC and the like say nothing
-            found = found[found.index.isin(OF_SCORES) == (rule == NO_RULE)]
+            found = found[found.index.isin(metrics.OF_SCORES) == (rule == NO_RULE)]
             found = found.rename(columns={"estimate": "value"}).reset_index()
             named = pd.DataFrame(facts | {"rule": rule, "threshold": threshold}, found.index)
             parts.append(named.join(found).assign(**counts))

@@ -1,8 +1,11 @@
 """Calibration: slope and intercept of a logistic recalibration."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import brentq
+from scipy.special import expit
 
 from rin.stats.checks import checked, codes, usable_level
 
@@ -48,7 +51,7 @@ def calibration(y_true, y_score, level=0.95, patients=None):
 
     Raises:
         ValueError: see `rin.stats.checked`; a score outside [0, 1]; one class only; or scores that
-            separate the classes, or are all equal, for which no slope exists.
+            separate the classes, or nearly so, or are all equal, for which there is no slope.
 
     Source: Cox 1958, doi:10.1093/biomet/45.3-4.562
 
@@ -67,10 +70,26 @@ def calibration(y_true, y_score, level=0.95, patients=None):
         groups = codes(patients, len(y_true))
         how |= {"cov_type": "cluster", "cov_kwds": {"groups": groups}}
     alpha = 1 - usable_level(level)
-    both = Logit(y_true, np.column_stack([logit, ones])).fit(**how)
-    large = Logit(y_true, ones, offset=logit).fit(**how)
+    both = _fitted(Logit(y_true, np.column_stack([logit, ones])), how)
+    # from 0 the steps overflow where scores are extreme: it starts at the root of its own equation
+    start = brentq(lambda shift: (expit(logit + shift) - y_true).sum(), -40, 40)
+    large = _fitted(Logit(y_true, ones, offset=logit), how | {"start_params": [start]})
     rows = [*_bounded(both, alpha), *_bounded(large, alpha)]
     return Calibration(*rows, len(y_true), int((clipped != y_score).sum()))
+
+
+def _fitted(model, how):
+    """The fit of a model, or a ValueError: nearly separated classes only raise a warning."""
+    from statsmodels.tools.sm_exceptions import ModelWarning
+
+    try:
+        with warnings.catch_warnings(), np.errstate(over="ignore"):  # exp of much is infinite
+            warnings.simplefilter("error", ModelWarning)
+            return model.fit(**how)
+    except (ModelWarning, np.linalg.LinAlgError) as error:
+        raise ValueError(
+            "`y_score` should not nearly separate the classes: the fit did not converge"
+        ) from error
 
 
 def _bounded(fitted, alpha):
