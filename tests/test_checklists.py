@@ -1,6 +1,7 @@
 """Checklists and cards: whole, honest about gaps, and every link leads to a place in the book."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 from rin import checklists, published, reference_pages
 from rin.checklists import Item
 from rin.datasets import registry
+from rin.gradcam import ladder
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("checklists.md", "cards.md", "cite.md")
@@ -111,13 +113,54 @@ def test_the_pages_say_what_the_data_say():
         assert reference_pages.fill(page(name), made, name) == page(name), name
 
 
-def test_a_page_without_its_mark_is_refused_and_nothing_else_changes():
+def test_pages_are_written_all_or_none(tmp_path):
+    (tmp_path / "results").mkdir()
+    shutil.copytree(ROOT / reference_pages.OWN, tmp_path / reference_pages.OWN)
+    (tmp_path / "book").mkdir()
+    for name in PAGES:
+        (tmp_path / "book" / name).write_text(page(name), encoding="utf-8")
+    stale, unmarked = (tmp_path / "book" / name for name in ("checklists.md", "cite.md"))
+    stale.write_text(re.sub(r"(<!-- made from data: claim -->\n).*?\n", r"\1old", page(stale.name)))
+    unmarked.write_text(page("cite.md").replace("<!-- end: datasets -->", ""))
+    before = {file.name: file.read_text() for file in (tmp_path / "book").iterdir()}
+    with pytest.raises(ValueError, match="cite.md: expected one place marked"):
+        reference_pages.write(tmp_path)
+    assert before == {file.name: file.read_text() for file in (tmp_path / "book").iterdir()}
+    unmarked.write_text(page("cite.md"))
+    assert reference_pages.write(tmp_path) == [stale]
+    assert reference_pages.write(tmp_path) == []
+    assert stale.read_text(encoding="utf-8") == page("checklists.md")
+
+
+def test_a_block_without_its_mark_is_refused():
     text = "above\n<!-- made from data: a -->\nold | b\\1\n<!-- end: a -->\nbelow"
     made = reference_pages.fill(text, {"a": r"new \1"})
     assert made == text.replace("old | b\\1", "\nnew \\1\n")
     assert reference_pages.fill(made, {"a": r"new \1"}) == made
     with pytest.raises(ValueError, match="x.md: expected one place marked .*made from data: b"):
         reference_pages.fill(text, {"b": "new"}, "x.md")
+
+
+def test_the_errata_quote_what_was_kept():
+    """Numbers of the errata and of the data cards that a table under `results/` holds."""
+    results = ROOT / "results"
+    busi, kermany = (
+        pd.read_csv(results / name / "audit_grouped.csv").set_index("baseline").iloc[:, [0, -1]]
+        for name in ("busi", "kermany_subset")
+    )
+    thumbnail, forest = "16×16 thumbnail, logistic regression", "image facts, forest"
+    (line,) = re.findall(r"^\| scores without anatomy .*$", page("errata.md"), re.M)
+    radiographs = f"AUC {kermany.loc[thumbnail].iloc[1]:.2f} on a subset"
+    assert f"{radiographs} of these radiographs and {busi.loc[thumbnail].iloc[1]:.2f} on" in line
+    by_image, grouped = busi.loc[forest]
+    assert f"{by_image:.2f} on BUSI by image, {grouped:.2f} with duplicates grouped" in line
+    assert radiographs in page("cards.md")
+    marks = pd.read_parquet(results / "gradcam/ladder.parquet").groupby("baseline")["dice"].mean()
+    (line,) = re.findall(r"^\| breast Dice level .*$", page("errata.md"), re.M)
+    assert f"whole image as lesion scores {marks['whole image']:.3f}" in line
+    assert f"masks of other images {marks[ladder.OTHER]:.3f}" in line
+    assert f"30% of the area {marks[ladder.disc_name(0.3)]:.3f}" in line
+    assert f"{marks['ideal map, 8×8']:.2f} for 8 × 8 cells" in line
 
 
 def test_every_table_has_as_many_cells_in_each_row():

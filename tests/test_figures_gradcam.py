@@ -57,7 +57,7 @@ def levels():
 
 
 def summary(sd=0.03):
-    table = {"arm": ARMS, "mean_dice": [0.3, 0.1], "pointing": [0.5, 0.1]}
+    table = {"arm": ARMS, "mean_dice": [0.3, 0.1], "chance": [0.2, 0.15], "pointing": [0.5, 0.1]}
     return pd.DataFrame(table | {"sd_over_scenarios": sd})
 
 
@@ -178,6 +178,14 @@ def test_the_ladder_orders_arms_among_the_baselines():
     assert names == [ARMS[1], *levels()["baseline"][:2], ARMS[0], "ideal map, 8×8"]
     widths = [bar.get_width() for bar in ax.patches]
     assert widths == sorted(widths) == [0.1, 0.159, 0.16, 0.3, 0.58]
+
+
+def test_a_tick_says_what_an_arms_size_is_worth():
+    (ax,) = gradcam.ladder(summary(), levels(), False).axes
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    ticks = [line for line in ax.get_lines() if line.get_color() == "black"]
+    found = {names[int(np.mean(tick.get_ydata()))]: tick.get_xdata()[0] for tick in ticks}
+    assert found == {ARMS[0]: 0.2, ARMS[1]: 0.15}
 
 
 def test_the_ladder_of_pointing_has_no_spread():

@@ -86,4 +86,5 @@ def test_a_run_that_kept_its_weights_is_checked_by_randomizing_them(tmp_path):
     run = records.training_runs(tmp_path).iloc[0]
     table = checking.check(run, SimpleNamespace(data=data), n_images=3, steps=2)
     assert list(table["step"]) == [0, 1, 2] and table["similarity"].iloc[0] == pytest.approx(1)
+    assert set(table["fold"]) == {0} and (table["n_images"] == 3).all()
     assert set(table["init"]) == {"random"} and table["n_layers"].is_monotonic_increasing

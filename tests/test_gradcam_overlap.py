@@ -38,6 +38,15 @@ def test_an_empty_mask_has_no_dice_and_a_blank_map_has_none_left_out():
     same(overlap.dice_curve(cam, mask, [0, 180]), [[NAN, NAN], [0, 0], [NAN, NAN]])
 
 
+def test_chance_is_the_mean_over_everywhere_a_mark_could_lie():
+    cam, mask = noise(n=1, size=6)
+    moved = [np.roll(cam, (y, x), axis=(1, 2)) for y in range(6) for x in range(6)]
+    same(overlap.chance(cam, mask), np.mean([overlap.dice(one, mask) for one in moved]))
+    same(overlap.chance(np.stack([CAM * 0, CAM]), np.stack([MASK, MASK & False])), [0, NAN])
+    whole = np.full((1, 4, 4), 255)
+    same(overlap.chance(whole, noise(1, 4)[1]), overlap.dice(whole, noise(1, 4)[1]))
+
+
 def test_a_perfect_map_overlaps_wholly_and_a_missing_one_not_at_all():
     same(overlap.dice(np.uint8(255 * MASK), MASK), [1])
     same(overlap.dice(np.uint8(255 * ~MASK), MASK), [0])

@@ -35,10 +35,10 @@ def unchanged(model, before):
 def test_maps_are_themselves_at_first_and_others_at_last(model, images):
     before = model.get_weights()
     found = sanity.randomized(model, images, 1, steps=3)
-    assert list(found.columns) == ["step", "n_layers", "similarity", "n_blank"]
+    assert list(found.columns) == ["step", "n_layers", "similarity", "n_blank", "n_images"]
     assert found.step.tolist() == [0, 1, 2, 3] and found.n_layers.tolist() == [0, 1, 2, 3]
     assert found.similarity[0] == pytest.approx(1)
-    assert (found.similarity[1:] < 0.9).all()
+    assert (found.similarity[1:] < 0.9).all() and (found.n_images == N).all()
     assert unchanged(model, before)
 
 

@@ -131,6 +131,17 @@ def test_maps_are_enlarged_to_the_size_of_the_masks(made):
     assert at["bilinear", 180] == near(found) and at["nearest", 180] == 1
 
 
+def test_a_map_is_set_against_its_own_size_put_anywhere(made):
+    made.run(A, [HIT, HALF, MISS, HIT])
+    table = tables.overlaps(*made.inputs)
+    # every mark covers half of the image, as every lesion does: chance is one half
+    assert list(table["chance"]) == near([0.5, 0.5, 0.5, float("nan")])
+    assert tables.summary(table)["chance"][0] == 0.5
+    both = tables.against_chance(table, A)
+    found = stats.dice_test(tables.paired_dice(both, A, tables.SAME_SIZE))
+    assert found.difference == near(((1 + 0.5) / 2 + 1) / 2 - 0.5) and found.n_groups == 2
+
+
 def test_arms_are_named_where_runs_have_no_names_yet(made):
     made.run(A, [HIT])
     runs, masks, has, predictions = made.inputs

@@ -94,11 +94,12 @@ def ladder(summary, levels, phantom, measure="mean_dice"):
     """Arms between the baselines: a bar each, the lowest first.
 
     Args:
-        summary: DataFrame `arm`, `mean_dice`, `sd_over_scenarios`, `pointing` (of
+        summary: DataFrame `arm`, `mean_dice`, `sd_over_scenarios`, `chance`, `pointing` (of
             `rin.gradcam.tables.summary`).
         levels: DataFrame `baseline`, `mean_dice`, `pointing` (of `rin.gradcam.ladder.levels`).
         phantom: whether to watermark.
-        measure: "mean_dice" or "pointing". The SD over scenarios is drawn for Dice alone.
+        measure: "mean_dice" or "pointing". The SD over scenarios, and as a tick what marks of an
+            arm's size score anywhere, are drawn for Dice alone.
 
     Returns:
         The Figure.
@@ -106,20 +107,24 @@ def ladder(summary, levels, phantom, measure="mean_dice"):
     Raises:
         ValueError: `measure` is neither.
     """
-    labels = {"mean_dice": "mean Dice", "pointing": "pointing game: share of maxima in the lesion"}
+    labels = {"mean_dice": "mean Dice; tick: marks of the same size, put anywhere"}
+    labels |= {"pointing": "pointing game: share of maxima in the lesion"}
     if measure not in labels:
         raise ValueError(f"`measure` should be one of {[*labels]}. Received: measure={measure!r}")
-    bars = [(row["baseline"], row[measure], np.nan, None) for _, row in levels.iterrows()]
+    of_dice = measure == "mean_dice"
+    bars = [(row["baseline"], row[measure], np.nan, np.nan, None) for _, row in levels.iterrows()]
     for color, (_, row) in zip(cycle(PALETTE), summary.iterrows(), strict=False):
-        spread = row["sd_over_scenarios"] if measure == "mean_dice" else np.nan
-        bars.append((row["arm"], row[measure], spread, color))
+        spread, chance = row[["sd_over_scenarios", "chance"]] if of_dice else (np.nan, np.nan)
+        bars.append((row["arm"], row[measure], spread, chance, color))
     bars.sort(key=lambda bar: bar[1])
     figure, ax = plt.subplots(figsize=(7.6, 1.0 + 0.36 * len(bars)), layout="constrained")
-    for y, (_, value, spread, color) in enumerate(bars):
+    for y, (_, value, spread, chance, color) in enumerate(bars):
         ax.barh(y, value, 0.7, color="0.75" if color is None else color)
         end = value + (0 if np.isnan(spread) else spread)
         if end > value:
             ax.errorbar(value, y, xerr=spread, color="0.2", capsize=3)
+        if not np.isnan(chance):
+            ax.plot([chance, chance], [y - 0.42, y + 0.42], color="black", linewidth=2)
         ax.annotate(f" {value:.2f}", (end, y), va="center", color="0.2", fontsize=9)
     ax.set_yticks(range(len(bars)), [name for name, *_ in bars])
     ax.set(xlim=(0, 1), xlabel=labels[measure])

@@ -47,7 +47,7 @@ def maps(runs, predictions, chosen, size, which="predicted", of="probability", r
     """The map of every chosen image in every arm, of one scenario.
 
     Args:
-        runs: of one scenario and seed, whose folders hold maps.
+        runs: of one scenario and seed, whose folders hold maps; leave diverged ones out.
         predictions: the test rows of the same runs.
         chosen: DataFrame with `row`, as of `choose`.
         size: pixels a side.

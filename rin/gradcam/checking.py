@@ -19,8 +19,8 @@ def check(run, ready, init=None, n_images=N_IMAGES, steps=4):
         steps: see `rin.gradcam.sanity.randomized`.
 
     Returns:
-        DataFrame of `rin.gradcam.sanity.randomized`, with `scenario` and `init` first. The maps are
-        those of the class that the trained network says.
+        DataFrame of `rin.gradcam.sanity.randomized`, with `scenario`, `init` and `fold` first. The
+        maps are those of the class that the trained network says.
 
     Raises:
         rin.kept.KeptError: its network can't be built again.
@@ -33,6 +33,7 @@ def check(run, ready, init=None, n_images=N_IMAGES, steps=4):
     )
     said = np.asarray(network.predict(images, verbose=0)).argmax(axis=1)
     table = sanity.randomized(network, images, said, steps)
+    table.insert(0, "fold", run.fold)
     table.insert(0, "init", run.init)
     table.insert(0, "scenario", run.scenario)
     return table

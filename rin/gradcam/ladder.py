@@ -8,7 +8,7 @@ from rin.gradcam import choices
 from rin.gradcam.overlap import LEVELS, THRESHOLD, dice, dice_curve, pointing, share_inside
 
 DISC = 0.30  # of the image's area; fixed before any mask was looked at
-N_OTHERS = 20  # masks of other images set against each mask: one alone moves the mean by 0.005
+N_OTHERS = 20  # masks of other images set against each mask: one alone moves the mean by 0.007
 WHOLE, BEST_DISC = "whole image", "centered disc, best share in training"
 OTHER, MEAN = "another image's mask", "mean training mask"
 
@@ -18,8 +18,9 @@ def ladder(masks, splits, resolution, threshold=THRESHOLD, seed=0, resize="bilin
 
     The whole image and a fixed disc know nothing; the other marks know the training masks of
     their fold, never a test mask. Ideal maps know the very mask: they are what the coarse grid
-    of a network, and the fixed threshold, leave of a perfect answer. Another map of that grid
-    may overlap a little better, so they are a mark of what can be hoped for, not a bound.
+    of a network, and the fixed threshold, leave of its share in each cell. They are a mark, not a
+    bound: the fourth root of the same shares overlaps far better (on BUSI's masks and 8 × 8
+    cells 0.84 in place of 0.59), for fewer pixels of a slope then lie below the threshold.
 
     Args:
         masks: `(n, size, size)` bools.

@@ -25,7 +25,7 @@ class Looks:
         curve: of `rin.gradcam.tables.curve`.
         sensitivity: of `rin.gradcam.tables.sensitivity`.
         ladder: of `rin.gradcam.ladder.ladder`.
-        sanity: of `rin.gradcam.sanity.randomized`, with `arm`; empty where no weights were kept.
+        sanity: of `rin.gradcam.checking.check`, of one run; empty where no weights were kept.
     """
 
     overlaps: pd.DataFrame

@@ -107,6 +107,29 @@ def coverage(cam, threshold=THRESHOLD):
     return (_maps(cam) > _threshold(threshold)).mean(axis=(1, 2))
 
 
+def chance(cam, mask, threshold=THRESHOLD):
+    """The Dice to expect of a mark of the map's size, put anywhere in the image.
+
+    A mark that covers a share c of the image and lies anywhere with equal chance shares c·l of it,
+    on average, with a lesion that covers l: Dice 2cl / (c + l). Large marks have more of it.
+
+    Args:
+        cam, mask, threshold: as for `dice`.
+
+    Returns:
+        `(n,)` floats in [0, 1]; NaN where the mask is empty, 0 where only the map is blank.
+
+    Raises:
+        ValueError: see `dice`.
+
+    >>> chance([[200, 180], [181, 0]], [[1, 1], [0, 0]]).tolist()
+    [0.5]
+    """
+    cam, mask = _pair(cam, mask)
+    positive, lesion = _count(cam > _threshold(threshold)), _count(mask)
+    return _dice(positive * lesion / (cam.shape[1] * cam.shape[2]), positive, lesion)
+
+
 def _dice(both, positive, lesion):
     size = positive + lesion
     # an empty mask is no lesion to find: it is excluded, even where the map is blank too

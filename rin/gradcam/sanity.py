@@ -8,7 +8,7 @@ import pandas as pd
 
 from rin.gradcam import closed_form
 
-COLUMNS = ["step", "n_layers", "similarity", "n_blank"]
+COLUMNS = ["step", "n_layers", "similarity", "n_blank", "n_images"]
 
 
 def randomized(model, images, class_index, steps=4, seed=0, of="probability", batch_size=32):
@@ -28,7 +28,8 @@ def randomized(model, images, class_index, steps=4, seed=0, of="probability", ba
         DataFrame, one row a step, step 0 being the network as it came: `step`; `n_layers`, layers
         initialized anew so far; `similarity`, Spearman's rank correlation of an image's map after
         ReLU with the original one, over its positions, averaged over images, in [−1, 1]; `n_blank`,
-        images left out of it, for one of both maps is the same everywhere. All blank: NaN.
+        images left out of it, for one of both maps is the same everywhere; `n_images`, all of them.
+        All blank: NaN.
 
     Raises:
         ValueError: `steps` does not fit the network, or another argument `cam` would not take.
@@ -85,10 +86,10 @@ def _restored(model):
 
 
 def _likeness(original, changed):
-    """(mean rank correlation, images without one)."""
+    """(mean rank correlation, images without one, all images)."""
     from scipy.stats import spearmanr
 
     flat = (np.ptp(original, axis=1) == 0) | (np.ptp(changed, axis=1) == 0)
     pairs = zip(original[~flat], changed[~flat], strict=True)
     found = [float(spearmanr(a, b).statistic) for a, b in pairs]
-    return (float(np.mean(found)) if found else np.nan), int(flat.sum())
+    return (float(np.mean(found)) if found else np.nan), int(flat.sum()), len(flat)

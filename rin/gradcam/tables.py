@@ -7,7 +7,7 @@ import pandas as pd
 
 from rin import images, judge
 from rin.gradcam import choices
-from rin.gradcam.overlap import LEVELS, THRESHOLD, coverage, dice, dice_curve, pointing
+from rin.gradcam.overlap import LEVELS, THRESHOLD, chance, coverage, dice, dice_curve, pointing
 
 THRESHOLDS = (128, THRESHOLD, 205)  # half, the paper's and four fifths of the maximum
 ACTIVATION = {"gap": "softmax", "flatten": "sigmoid"}  # of each classifier
@@ -15,6 +15,8 @@ RUN = ["task", "init", "preprocess", "backbone", "trainable", "learning_rate", "
 RUN += ["fold", "seed", "batch_size"]
 IMAGE = ["row", "image_id", "group", "y_true"]
 CELL = ["scenario", "fold", "seed", "row"]
+ALSO = ["chance", "pointing", "coverage"]  # beside Dice, for images with a lesion
+SAME_SIZE = "same size, anywhere"  # the arm of `against_chance`
 CHOICES = ["which", "of", "resize", "threshold"]  # made after training
 
 
@@ -66,8 +68,9 @@ def overlaps(
     Returns:
         DataFrame, one row a run and test image: `arm`, the run's columns, `row`, `image_id`,
         `group`, `y_true`; `correct`, `confidence` (score of the predicted class), `true_score`
-        (of the right one); `has_mask`, `blank` (the map is 0 everywhere), `dice` and `pointing`
-        (NaN without a lesion), `coverage` (share of the image above the threshold).
+        (of the right one); `has_mask`, `blank` (the map is 0 everywhere), `dice`, `chance` (Dice
+        to expect of a mark of the same size put anywhere) and `pointing`, all NaN without a
+        lesion; `coverage` (share of the image above the threshold).
 
     Raises:
         FileNotFoundError: a run kept no maps.
@@ -78,10 +81,11 @@ def overlaps(
         rows = _rows(part, masks)
         lesion = masks[rows]
         found = {"has_mask": has[rows], "blank": ~cam.any(axis=(1, 2))}
-        found |= {"dice": dice(cam, lesion, threshold), "pointing": pointing(cam, lesion)}
+        found |= {"dice": dice(cam, lesion, threshold), "chance": chance(cam, lesion, threshold)}
+        found |= {"pointing": pointing(cam, lesion), "coverage": coverage(cam, threshold)}
         facts = [key for key in ("arm", *RUN, *IMAGE) if key in part]
         facts += ["correct", "confidence", "true_score"]
-        parts.append(part[facts].assign(**found, coverage=coverage(cam, threshold)))
+        parts.append(part[facts].assign(**found))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -137,19 +141,19 @@ def summary(table, by=("arm",)):
     Returns:
         DataFrame of the columns `by`, `mean_dice` (over images, then scenarios),
         `sd_over_scenarios` (of their means), `sd_over_groups` (of the groups' means, each image
-        averaged over scenarios first; both ddof 1), `pointing`, `coverage`, `n_images` and
-        `n_groups` with a lesion, `n_scenarios`, `n_without` (images without a lesion, which have
-        no Dice) and `n_blank` (blank maps of images with one, which count as 0).
+        averaged over scenarios first; both ddof 1), `chance`, `pointing`, `coverage`, `n_images`
+        and `n_groups` with a lesion, `n_scenarios`, `n_without` (images without a lesion, which
+        have no Dice) and `n_blank` (blank maps of images with one, which count as 0).
     """
     rows = []
     for names, part in table.groupby([*by], sort=False):
         lesion = part[part["has_mask"]]
-        means = lesion.groupby("scenario")[["dice", "pointing", "coverage"]].mean()
+        means = lesion.groupby("scenario")[["dice", *ALSO]].mean()
         image = lesion.groupby(["group", "row"])["dice"].mean()
         group = image.groupby("group").mean()
         row = dict(zip(by, names, strict=True)) | {"mean_dice": means["dice"].mean()}
         row |= {"sd_over_scenarios": means["dice"].std(), "sd_over_groups": group.std()}
-        row |= {key: means[key].mean() for key in ("pointing", "coverage")}
+        row |= {key: means[key].mean() for key in ALSO}
         row |= {"n_images": len(image), "n_groups": len(group), "n_scenarios": len(means)}
         without = part.loc[~part["has_mask"], "row"].nunique()
         rows.append(row | {"n_without": without, "n_blank": int(lesion["blank"].sum())})
@@ -204,6 +208,21 @@ def against(table, ladder, baseline):
             f"Received: {names}, {absent} absent"
         )
     rows = rows.assign(arm=baseline, correct=True, blank=False)
+    return pd.concat([table, rows], ignore_index=True)
+
+
+def against_chance(table, arm):
+    """A table with one arm's marks, put anywhere, as the further arm `SAME_SIZE`.
+
+    Args:
+        table: of `overlaps`, or a kept one.
+        arm: its name.
+
+    Returns:
+        `table` with one row more for each of the arm's: its `chance` in place of its Dice.
+    """
+    rows = table[table["arm"] == arm]
+    rows = rows.assign(arm=SAME_SIZE, dice=rows["chance"], correct=True, blank=False)
     return pd.concat([table, rows], ignore_index=True)
 
 
