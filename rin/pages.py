@@ -13,11 +13,26 @@ BANNER = """<div class="admonition warning"><p class="admonition-title">Phantom 
 <p>This page ran on synthetic images that only look like the real ones. It shows that the way from
 the files to the statistics works. No number on it is a finding about any weights or any
 disease.</p></div>"""
+ABOUT = "about.md"
 
 
 def banner(phantom):
     """The phantom banner as HTML; nothing for real images."""
     return HTML(BANNER if phantom else "")
+
+
+def about(folder):
+    """What stands in `<folder>/about.md`: what kept tables are of. Nothing without the file.
+
+    Args:
+        folder: of kept tables; "" for none.
+
+    Returns:
+        Markdown.
+    """
+    file = paths.resolve(folder) / ABOUT
+    known = bool(folder) and file.is_file()
+    return Markdown(file.read_text(encoding="utf-8") if known else "")
 
 
 def table(frame, name, folder=None, digits=3, caption="", shown=None, rows=None):

@@ -22,7 +22,7 @@ def table(n):
 
 def drawn(n, phantom=True, frame=None):
     pixels = np.zeros((n, 8, 8), np.uint8)
-    return answers(table(n) if frame is None else frame, pixels, pixels, phantom)
+    return answers(table(n) if frame is None else frame, pixels, pixels, "malignant", phantom)
 
 
 @pytest.mark.parametrize("phantom", [True, False])
@@ -36,7 +36,7 @@ def test_images_stand_above_their_maps_and_phantoms_are_marked(n, phantom):
 def test_an_unlike_image_says_so_and_the_others_do_not():
     titles = [ax.get_title() for ax in drawn(3).axes]
     assert [title.endswith("unlike") for title in titles[:3]] == [False, True, False]
-    assert titles[0].startswith("benign\nprobability 0.00")
+    assert titles[0].startswith("benign\nP(malignant) 0.00")
 
 
 def test_where_nothing_was_compared_nothing_is_called_unlike():

@@ -142,6 +142,14 @@ def test_a_map_is_set_against_its_own_size_put_anywhere(made):
     assert found.difference == near(((1 + 0.5) / 2 + 1) / 2 - 0.5) and found.n_groups == 2
 
 
+def test_two_arms_may_be_compared_less_what_their_size_is_worth(made):
+    made.run(A, [HIT, HALF])
+    made.run(B, [BLANK, [[0.0, 0.0], [0.0, 1.0]]])
+    pairs = tables.paired_dice(tables.overlaps(*made.inputs), A, B, less_chance=True)
+    # chance: 1/2 for A; for B nothing, and 2 · 1/4 · 1/2 / (1/4 + 1/2) = 1/3 beside a Dice of 0
+    assert list(pairs["dice_a"]) == near([0.5, 0]) and list(pairs["dice_b"]) == near([0, -1 / 3])
+
+
 def test_arms_are_named_where_runs_have_no_names_yet(made):
     made.run(A, [HIT])
     runs, masks, has, predictions = made.inputs

@@ -32,6 +32,12 @@ def cells(shown):
     return re.findall(r"<td>(.*?)</td>", shown.data)
 
 
+def test_kept_tables_say_what_they_are_of(tmp_path):
+    assert pages.about("").data == "" and pages.about(tmp_path).data == ""
+    (tmp_path / "about.md").write_text("Real images.")
+    assert pages.about(tmp_path).data == "Real images."
+
+
 def test_the_banner_stands_on_phantoms_only():
     assert "Phantom images" in pages.banner(True).data
     assert "No number on it is a finding" in pages.banner(True).data

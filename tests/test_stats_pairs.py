@@ -147,7 +147,7 @@ def test_one_group_gives_no_dice_test():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"dice_a": 1.2}, "Dice should be in \\[0, 1\\]. Received: 0.28 to 1.2"),
+        ({"dice_a": 1.2}, "Dice should be in \\[−1, 1\\]. Received: 0.28 to 1.2"),
         ({"dice_a": math.nan}, "NaN together"),
         ({"group": None}, "gaps in \\['group'\\]"),
         ({"group": list("gxgggggg")}, "one group. Received: 1 images"),

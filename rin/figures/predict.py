@@ -9,12 +9,13 @@ from rin.figures.gradcam import HEAT, OPACITY
 MOST = 6
 
 
-def answers(table, pixels, maps, phantom):
+def answers(table, pixels, maps, positive, phantom):
     """The first images in two rows: as the network sees them, and with their map.
 
     Args:
         table: rows of `rin.predict.predict` of the readable images.
         pixels, maps: `(n, size, size)` uint8 of `rin.predict.explain`, of the same images.
+        positive: name of the positive class, whose probability it is.
         phantom: whether to watermark: images or training images are phantoms.
 
     Returns:
@@ -37,7 +38,7 @@ def answers(table, pixels, maps, phantom):
             ax.set_axis_off()
         bottom.imshow(cam, cmap=HEAT, alpha=OPACITY * cam / 255, vmin=0, vmax=255)
         said = "unlike" if pd.notna(row.unlike) and row.unlike else ""
-        top.set_title(f"{row.predicted}\nprobability {row.probability:.2f}\n{said}", fontsize=9)
+        top.set_title(f"{row.predicted}\nP({positive}) {row.probability:.2f}\n{said}", fontsize=9)
         if said:
             top.title.set_color(PALETTE[3])
     return watermark(figure, phantom)

@@ -160,7 +160,7 @@ def summary(table, by=("arm",)):
     return pd.DataFrame(rows)
 
 
-def paired_dice(table, a, b, by="arm", correct_only=False):
+def paired_dice(table, a, b, by="arm", correct_only=False, less_chance=False):
     """Dice of two arms side by side, as `rin.stats.dice_test` takes it.
 
     Args:
@@ -168,6 +168,8 @@ def paired_dice(table, a, b, by="arm", correct_only=False):
         a, b: the arms.
         by: column that holds their names.
         correct_only: leave out an image of a cell where either arm is wrong.
+        less_chance: take from each Dice what a mark of its size is worth anywhere. Arms that mark
+            different shares of the image are then comparable.
 
     Returns:
         DataFrame, one row a `scenario`, `fold`, `seed` and test image (`row`) that both arms have:
@@ -176,6 +178,8 @@ def paired_dice(table, a, b, by="arm", correct_only=False):
     Raises:
         ValueError: an arm is not there, or has several rows of one image in one cell.
     """
+    if less_chance:
+        table = table.assign(dice=table["dice"] - table["chance"])
     sides = [_side(table, arm, by) for arm in (a, b)]
     joined = sides[0].merge(sides[1], on=[*CELL, "image_id", "group"], suffixes=("_a", "_b"))
     if correct_only:

@@ -16,7 +16,7 @@ class DiceTest:
     """What `dice_test` returns; the difference is a − b.
 
     Attributes:
-        mean_a, mean_b: mean over groups of each arm's Dice, in [0, 1].
+        mean_a, mean_b: mean over groups of each arm's Dice.
         difference: mean over groups; `low` and `high` bound it.
         t, normality, signed_rank: paired t over groups, Shapiro on its differences (NaN below
             three groups), and Wilcoxon.
@@ -56,16 +56,17 @@ def dice_test(table, level=0.95):
 
     Args:
         table: DataFrame, one row an image and scenario: `group`, `row` (the image), `scenario`,
-            `dice_a`, `dice_b` in [0, 1]. NaN in both: the mask is empty, and the image is left out
-            and counted. Several rows of one image and scenario (seeds) are averaged. For "correct
-            only", pass the rows in which both arms are right.
+            `dice_a`, `dice_b` in [0, 1], or in [−1, 1] less what chance gives. NaN in both: the
+            mask is empty, and the image is left out and counted. Several
+            rows of one image and scenario (seeds) are averaged. For "correct only", pass the rows
+            in which both arms are right.
         level: coverage of the interval, between 0 and 1.
 
     Returns:
         `DiceTest`; NaN with a `reason` for fewer than two groups.
 
     Raises:
-        ValueError: a column or value is missing, a Dice is outside [0, 1], only one arm has a
+        ValueError: a column or value is missing, a Dice is outside [−1, 1], only one arm has a
             Dice, an image is in two groups, or it has a mask in some rows only.
 
     Source: Mei et al. 2022, doi:10.1148/ryai.210315, has paired t after Shapiro, over images
@@ -106,9 +107,9 @@ def _check(table):
     absent = [name for name in SCORES if name not in table]
     if absent:
         raise ValueError(f"the table should have {[*NEEDED, *SCORES]}. Received: no {absent}")
-    if (table[SCORES].lt(0) | table[SCORES].gt(1)).any(axis=None):
+    if table[SCORES].abs().gt(1).any(axis=None):
         low, high = table[SCORES].min(axis=None), table[SCORES].max(axis=None)
-        raise ValueError(f"Dice should be in [0, 1]. Received: {low:g} to {high:g}")
+        raise ValueError(f"Dice should be in [−1, 1]. Received: {low:g} to {high:g}")
     empty = table[SCORES].isna()
     if (empty["dice_a"] != empty["dice_b"]).any():
         raise ValueError("`dice_a` and `dice_b` should be NaN together: they share the mask")
