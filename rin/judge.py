@@ -115,13 +115,22 @@ def summary(table, task=None):
         mean, sd = stats.mean_sd(part["auc"])
         row = {"arm": arm, "n_scenarios": len(part), "mean_auc": mean, "sd_auc": sd}
         if task in known.index:
-            init, preprocess, *batch = arm.split(", ")
-            has = f"auc_{init}" in known and preprocess == "official"
-            has = has and batch in ([], ["batch 256"])
+            init = arm.split(", ")[0]
+            has = f"auc_{init}" in known and as_published(arm)
             row["published_mean"] = known.loc[task, f"auc_{init}"] if has else np.nan
             row["published_sd"] = known.loc[task, f"sd_{init}"] if has else np.nan
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def as_published(arm):
+    """Whether an arm's name says the paper's preprocess, and no batch size but the paper's.
+
+    >>> as_published("imagenet, official"), as_published("imagenet, official, batch 32")
+    (True, False)
+    """
+    _, preprocess, *batch = arm.split(", ")
+    return preprocess == "official" and batch in ([], ["batch 256"])
 
 
 def intervals(predictions, level=0.95):

@@ -207,6 +207,7 @@ class _Work:
 
     def _save(self, run, predictions, history, result, left):
         home, settings = self.home(run), self.settings
+        (home / records.RECORD).unlink(missing_ok=True)  # it speaks of what is replaced now
         for name, table in (("predictions", predictions), ("history", history)):
             with paths.replacing(home / f"{name}.parquet") as file:
                 table.to_parquet(file)

@@ -130,6 +130,16 @@ def test_cells_need_not_be_whole_pixels():
     assert (cam[:, 2] == 255).all() and (cam[:, -1] == 0).all() and (np.diff(cam[0] / 1) <= 0).all()
 
 
+def test_without_a_lesion_to_train_on_only_what_knows_none_is_marked():
+    masks = [box(4, 4, 8, 8), box(4, 4, 8, 8) & False]
+    alone = found(masks, np.array([["test"], ["train"]]))
+    known = {ladder.WHOLE, ladder.disc_name(0.3), "ideal map, 4×4"}
+    assert set(alone["baseline"]) == known
+    both = found([*masks, masks[0]], np.array([["test", "test"], ["train"] * 2, ["val", "train"]]))
+    assert ladder.MEAN in set(both["baseline"])
+    assert set(ladder.levels(both)["baseline"]) == known, "fold 0 lacks the others"
+
+
 def test_only_the_ideal_map_depends_on_the_threshold():
     lesion = [box(4, 4, 8, 8), box(3, 5, 7, 7)]
     low, high = (
@@ -169,7 +179,6 @@ def test_a_fold_without_a_test_lesion_has_no_rows():
         (np.ones((2, 4, 5), bool), column(train=1, test=1), (2, 2), "`masks` should be"),
         (np.ones((2, 4, 4), bool), column(train=1), (2, 2), r"`splits` should be \(2, n_folds\)"),
         (np.ones((2, 4, 4), bool), column(train=2)[:, 0], (2, 2), "`splits` should be"),
-        (np.zeros((2, 4, 4), bool), column(train=1, test=1), (2, 2), "a lesion in the training"),
         (np.ones((2, 4, 4), bool), column(train=1, test=1), (8, 8), "`resolution` should be"),
         (np.ones((2, 4, 4), bool), column(train=1, test=1), 2, "`resolution` should be"),
         (np.ones((2, 4, 4), bool), column(train=1, test=1), (0, 2), "`resolution` should be"),

@@ -44,11 +44,41 @@ def test_a_task_without_masks_has_overlaps_alone(tmp_path):
 def test_kept_tables_come_back_with_running_names_for_groups(seen, tmp_path):
     looks.write(seen, tmp_path / "kept")
     again = looks.read(tmp_path / "kept")
-    pd.testing.assert_frame_equal(again.ladder, seen.ladder, check_dtype=False)
+    numbered = seen.ladder.assign(row=seen.ladder["row"] - 1)  # images 1, 2, 3 by their hash
+    pd.testing.assert_frame_equal(again.ladder, numbered, check_dtype=False)
     pd.testing.assert_series_equal(again.overlaps["dice"], seen.overlaps["dice"])
+    assert list(again.overlaps["row"]) == [0, 1, 2] * 2
     assert set(again.overlaps["group"]) == {"g0", "g1", "g2"}
     pairs = set(zip(seen.overlaps["group"], again.overlaps["group"], strict=True))
     assert len(pairs) == 3, "one name a group"
+
+
+def test_numbers_of_kept_images_and_groups_do_not_follow_their_files(tmp_path):
+    made = Made(tmp_path)
+    made.run(A, [HIT, MISS, HIT], rows=[1, 2, 3])
+    runs, drawn, has, predictions = made.inputs
+    predictions["image_id"] = predictions["row"].map({1: "c", 2: "a", 3: "b"})
+    found = looks.find(runs, predictions, drawn, has, SPLITS)
+    looks.write(found, tmp_path / "kept")
+    kept = looks.read(tmp_path / "kept").overlaps.set_index("image_id")
+    assert kept["row"].to_dict() == {"a": 0, "b": 1, "c": 2}
+    assert kept["group"].to_dict() == {"a": "g0", "b": "g1", "c": "g2"}
+
+
+def test_every_table_is_made_under_the_same_choices(tmp_path):
+    made = Made(tmp_path)
+    made.run(A, [MISS, HIT], negative=[HIT, HALF], fold=1, rows=[1, 2])
+    runs, _, has, predictions = made.inputs
+    large = np.repeat(np.repeat(MASKS, 8, axis=1), 8, axis=2)
+    two = np.stack([SPLITS[:, 0], SPLITS[:, 0]], axis=1)
+    chosen = {"which": "positive", "of": "logit", "threshold": 100, "resize": "nearest"}
+    seen = looks.find(runs, predictions, large, has, two, **chosen)
+    assert all((seen.overlaps[name] == value).all() for name, value in chosen.items())
+    assert set(seen.ladder["fold"]) == {1}
+    at = seen.curve.set_index("threshold")["mean_dice"]
+    assert at[100] == seen.overlaps["dice"].mean()
+    ideal = seen.ladder[seen.ladder["baseline"] == "ideal map, 2×2"]
+    assert (ideal["dice"] == 1).all(), "squares of whole cells are the mask itself"
 
 
 def test_a_lone_weight_file_is_kept_as_pretrained(tmp_path):
@@ -63,6 +93,11 @@ def test_a_lone_weight_file_is_kept_as_pretrained(tmp_path):
     assert set(again.overlaps["init"]) == {"pretrained", "random"}
     assert "pretrained, official" in again.sensitivity
     assert "mine-123abc, official" in found.sensitivity, "what was given is left as it was"
+    made.run("yours-456def, official", [HIT, MISS], rows=[1, 2])
+    runs, drawn, has, predictions = made.inputs
+    several = looks.find(runs, predictions, drawn, has, SPLITS)
+    with pytest.raises(looks.LooksError, match="one kind of weight files. Received: 2"):
+        looks.write(several, tmp_path / "kept")
 
 
 def test_a_table_that_is_not_there_is_named(seen, tmp_path):

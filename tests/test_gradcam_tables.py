@@ -35,10 +35,10 @@ class Made:
         folder.mkdir()
         negative = np.zeros_like(positive) if negative is None else negative
         choices.save(folder, np.stack([negative, positive], axis=-1).astype(np.float32), rows)
-        init, preprocess = arm.split(", ")
+        init, preprocess = arm.split(", ")[:2]
         run = {"task": "breast", "init": init, "preprocess": preprocess, "backbone": "resnet50"}
         run |= {"trainable": "head", "learning_rate": 0.01, "scenario": scenario, "fold": fold}
-        run |= {"seed": seed, "batch_size": 256}
+        run |= {"seed": seed, "batch_size": columns.pop("batch_size", 256)}
         self.facts.append(run | {"arm": arm, "classifier": "gap", "folder": str(folder)})
         table = {"row": rows, "image_id": [f"{row:016x}" for row in rows]}
         table |= {"group": [GROUPS[row] for row in rows], "y_true": 1, "y_score": 0.9}
@@ -155,6 +155,38 @@ def test_arms_are_named_where_runs_have_no_names_yet(made):
     runs, masks, has, predictions = made.inputs
     bare = runs.drop(columns="arm"), masks, has, predictions.drop(columns="arm")
     assert set(tables.overlaps(*bare)["arm"]) == {A}
+
+
+def test_runs_that_differ_in_batch_size_or_seed_alone_are_told_apart(made):
+    made.run(A, [HIT])
+    made.run(A, [MISS], seed=1)
+    made.run(f"{A}, batch 32", [HALF], batch_size=32)
+    table = tables.overlaps(*made.inputs)
+    assert table.set_index(["arm", "seed"])["dice"].to_dict() == {
+        (A, 0): 1, (A, 1): 0, (f"{A}, batch 32", 0): 0.5
+    }  # fmt: skip
+    pairs = tables.paired_dice(table, A, f"{A}, batch 32")
+    assert pairs["seed"].tolist() == [0] and pairs["dice_a"].tolist() == [1]
+
+
+def test_arms_rest_on_the_cells_that_all_have(made):
+    made.run(A, [HIT])
+    made.run(A, [HIT], fold=1)
+    made.run(A, [HIT], scenario=S2)
+    made.run(B, [HIT], fold=1)
+    runs = tables.shared(made.inputs[0])
+    assert runs[["arm", "scenario", "fold"]].values.tolist() == [[A, S1, 1], [B, S1, 1]]
+    assert tables.shared(runs.iloc[:1])["arm"].tolist() == [A]
+    apart = pd.concat([made.inputs[0].iloc[[0]], runs.iloc[[1]]])
+    assert tables.shared(apart).empty
+
+
+def test_a_run_is_looked_at_in_pieces(made, monkeypatch):
+    made.run(A, [HIT, HALF, MISS, HIT])
+    whole = tables.overlaps(*made.inputs), tables.curve(*made.inputs)
+    monkeypatch.setattr(tables, "PIECE", 3)
+    pd.testing.assert_frame_equal(tables.overlaps(*made.inputs), whole[0])
+    pd.testing.assert_frame_equal(tables.curve(*made.inputs), whole[1])
 
 
 def test_no_table_holds_a_folder_or_a_patient(made):

@@ -49,6 +49,19 @@ def test_kept_weights_give_the_kept_scores_and_maps_again(trained):
 
 
 @pytest.mark.slow
+def test_a_flat_heads_maps_come_again_from_its_kept_weights(tmp_path):
+    data = make_data(size=64)
+    (folder,) = train_all([replace(make_run(), classifier="flatten")], data, KEEPING, tmp_path)
+    maps, rows = choices.load(folder)
+    found, scores = again(folder, data)
+    assert found.shape == (len(rows), 2, 2, 2)
+    assert np.allclose(found, maps, atol=2e-3 * np.abs(maps).max())
+    table = pd.read_parquet(folder / "predictions.parquet")
+    test = table[table["split"] == "test"]
+    assert np.allclose(scores[:, 1], test["y_score"], atol=1e-5)
+
+
+@pytest.mark.slow
 def test_each_run_keeps_what_it_trained_and_no_more(trained):
     folders, _ = trained
     counts = {}

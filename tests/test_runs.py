@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from tiny import SETTINGS, make_data, make_run
 
-from rin import banked, checkpoints, records, training
+from rin import banked, checkpoints, kept, records, training
 from rin.runs import Settings, run_fingerprint, train_all
 
 
@@ -40,6 +40,19 @@ def test_finished_runs_are_skipped_and_changed_ones_are_not(tmp_path, capsys):
     train_all([run], data, replace(SETTINGS, epochs=1), tmp_path)
     assert "skipped" not in capsys.readouterr().out
     assert records.read(home)["settings"]["epochs"] == 1
+
+
+def test_a_record_does_not_outlive_the_tables_it_speaks_of(tmp_path, monkeypatch):
+    data, run = make_data(), make_run()
+    (home,) = train_all([run], data, SETTINGS, tmp_path)
+
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(kept, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        train_all([run], data, replace(SETTINGS, epochs=1), tmp_path)
+    assert records.read(home) is None and records.training_runs(tmp_path).empty
 
 
 def test_only_the_missing_runs_of_a_group_are_trained(tmp_path, capsys):

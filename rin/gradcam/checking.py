@@ -1,11 +1,31 @@
 """Checking: the randomization check of a finished run, on some of its test images."""
 
 import numpy as np
+import pandas as pd
 
 from rin import backbones, kept
 from rin.gradcam import choices, sanity
 
 N_IMAGES = 16  # spread over the test set; each step runs them through the whole network
+
+
+def first(runs, ready, init=None):
+    """`check` of the first of some runs whose network can be built again.
+
+    Args:
+        runs: rows of `rin.records.training_runs`.
+        ready, init: as for `check`.
+
+    Returns:
+        (table, reason): the table, or an empty one and why there is none.
+    """
+    reason = "no run kept its weights (`keep_weights: true`)"
+    for _, run in runs.iterrows():
+        try:
+            return check(run, ready, init), ""
+        except kept.KeptError as error:
+            reason = str(error)
+    return pd.DataFrame(), reason
 
 
 def check(run, ready, init=None, n_images=N_IMAGES, steps=4):

@@ -33,19 +33,17 @@ def ladder(masks, splits, resolution, threshold=THRESHOLD, seed=0, resize="bilin
     Returns:
         DataFrame `baseline`, `fold`, `row`, `dice`, `pointing` (the expected share of hits for
         a point anywhere on the mark; at the image's center for the discs, at the maximum for
-        mean and ideal masks). Images with an empty mask have no rows.
+        mean and ideal masks). Images with an empty mask have no rows, and marks that know training
+        masks have none where a fold's training set has no lesion.
 
     Raises:
-        ValueError: masks, splits or resolution of another shape or type, or a fold without a
-            lesion in its training set.
+        ValueError: masks, splits or resolution of another shape or type.
     """
     masks, splits = _checked(masks, splits)
     grids = _resolutions(resolution, masks.shape[1:])
     parts = []
     for fold in range(splits.shape[1]):
         train, test = (_lesions(masks, splits[:, fold], split) for split in ("train", "test"))
-        if not len(train):
-            raise ValueError(f"`masks` should hold a lesion in the training set of fold {fold}")
         if not len(test):
             continue
         marks = _simple(masks[test], masks[train], np.random.default_rng([seed, fold]))
@@ -64,9 +62,11 @@ def levels(table):
         table: of `ladder`.
 
     Returns:
-        DataFrame `baseline`, `mean_dice`, `pointing`, `n_images`, the lowest Dice first.
+        DataFrame `baseline`, `mean_dice`, `pointing`, `n_images`, the lowest Dice first. A
+        baseline that some fold lacks is left out.
     """
-    by = table.groupby("baseline", sort=False)
+    n_folds = table.groupby("baseline")["fold"].transform("nunique")
+    by = table[n_folds == table["fold"].nunique()].groupby("baseline", sort=False)
     found = by.agg(
         mean_dice=("dice", "mean"), pointing=("pointing", "mean"), n_images=("row", "size")
     )
@@ -110,16 +110,21 @@ def ideal(masks, resolution, resize="bilinear"):
 def _simple(test, train, rng):
     """Every baseline of whole pixels: name -> (dice, pointing) of the test masks."""
     shape = test.shape[1:]
-    rank, mean = _rank(shape), train.mean(axis=0)
+    rank, everywhere = _rank(shape), np.ones(shape, bool)
+    center = rank == rank.min()
+    marks = {WHOLE: (everywhere, everywhere), disc_name(DISC): (disc(shape, DISC), center)}
+    found = {name: _against(test, *both) for name, both in marks.items()}
+    return found | _learned(test, train, rank, rng) if len(train) else found
+
+
+def _learned(test, train, rank, rng):
+    """The baselines that know training masks."""
+    mean = train.mean(axis=0)
     closeness = np.floor(LEVELS * (1 - rank)).astype(np.uint8)
     likeness = np.floor(255 * mean / mean.max()).astype(np.uint8)
-    center, peak = rank == rank.min(), mean == mean.max()
-    everywhere = np.ones(shape, bool)
     marks = {
-        WHOLE: (everywhere, everywhere),
-        disc_name(DISC): (disc(shape, DISC), center),
-        BEST_DISC: (closeness > _best_threshold(closeness, train), center),
-        MEAN: (likeness > _best_threshold(likeness, train), peak),
+        BEST_DISC: (closeness > _best_threshold(closeness, train), rank == rank.min()),
+        MEAN: (likeness > _best_threshold(likeness, train), mean == mean.max()),
     }
     found = {name: _against(test, *both) for name, both in marks.items()}
     others = (train[rng.integers(len(train), size=len(test))] for _ in range(N_OTHERS))

@@ -13,7 +13,7 @@ from rin.scenarios import NAMED_INITS
 
 
 class LooksError(ValueError):
-    """Kept tables that are not there."""
+    """Kept tables that are not there, or can't be made."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Looks:
     """What a task's maps look at; all but `overlaps` and `sanity` are empty without masks.
 
     Attributes:
-        overlaps: of `rin.gradcam.tables.overlaps`.
+        overlaps: of `rin.gradcam.tables.overlaps`, with the choices it was made under
+            (`rin.gradcam.tables.CHOICES`).
         curve: of `rin.gradcam.tables.curve`.
         sensitivity: of `rin.gradcam.tables.sensitivity`.
         ladder: of `rin.gradcam.ladder.ladder`.
@@ -63,7 +64,8 @@ def find(
         FileNotFoundError: a run kept no maps.
     """
     told = runs, drawn, has, predictions
-    overlaps = tables.overlaps(*told, which, of, threshold, resize)
+    made = {"which": which, "of": of, "threshold": threshold, "resize": resize}
+    overlaps = tables.overlaps(*told, **made).assign(**made)
     if not has.any():
         return Looks(overlaps, *(pd.DataFrame() for _ in range(4)))
     grids = sorted({choices.load(folder)[0].shape[1:3] for folder in runs["folder"]})
@@ -80,17 +82,25 @@ def splits_of(frame):
 
 
 def write(looks, folder):
-    """Keep the tables: groups by running names, all complete before the first is replaced.
+    """Keep the tables without names: all are complete before the first is replaced.
 
-    Where one init was a weight file it is kept as "pretrained": the file's name is its owner's.
+    Images and groups get running numbers by the hash of their pixels, not by their files' order;
+    where one init was a weight file it becomes "pretrained", for the file's name is its owner's.
 
     Args:
         looks: a `Looks`.
         folder: where `<field>.parquet` is written.
+
+    Raises:
+        LooksError: weight files of several kinds.
     """
     kept = {one.name: _plain(getattr(looks, one.name), looks) for one in fields(Looks)}
-    names = pd.factorize(looks.overlaps["group"])[0]
-    kept["overlaps"]["group"] = [f"g{number}" for number in names]
+    images = looks.overlaps.sort_values(["image_id", "row"]).drop_duplicates("row")
+    rows = pd.Series(range(len(images)), images["row"])
+    groups = {name: f"g{n}" for n, name in enumerate(images["group"].drop_duplicates())}
+    kept["overlaps"] = kept["overlaps"].assign(group=looks.overlaps["group"].map(groups))
+    for name in {"overlaps", "ladder"} & {name for name, table in kept.items() if len(table)}:
+        kept[name] = kept[name].assign(row=kept[name]["row"].map(rows))
     kept_tables.write({f"{name}.parquet": frame for name, frame in kept.items()}, folder)
 
 
@@ -105,9 +115,11 @@ def read(folder):
 
 
 def _plain(frame, looks):
-    """A copy of a table, with the name of a lone weight file replaced in it."""
+    """A copy of a table, with the name of a weight file replaced in it."""
     files = sorted(set(looks.overlaps["init"]) - set(NAMED_INITS))
-    if len(files) != 1:
+    if len(files) > 1:
+        raise LooksError(f"tables are kept of one kind of weight files. Received: {len(files)}")
+    if not files:
         return frame.copy()
     frame = frame.rename(columns=lambda name: name.replace(files[0], INITS[0]))
     for name in {"arm", "init"} & set(frame):

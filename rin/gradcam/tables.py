@@ -13,6 +13,7 @@ THRESHOLDS = (128, THRESHOLD, 205)  # half, the paper's and four fifths of the m
 ACTIVATION = {"gap": "softmax", "flatten": "sigmoid"}  # of each classifier
 RUN = ["task", "init", "preprocess", "backbone", "trainable", "learning_rate", "scenario"]
 RUN += ["fold", "seed", "batch_size"]
+PIECE = 1000  # images of a run that are looked at together: 65 MB of maps at 256 px
 IMAGE = ["row", "image_id", "group", "y_true"]
 CELL = ["scenario", "fold", "seed", "row"]
 ALSO = ["chance", "pointing", "coverage"]  # beside Dice, for images with a lesion
@@ -30,12 +31,15 @@ def masks(manifest, root, size):
 
     Returns:
         (masks, has): `(n, size, size)` bools in the manifest's order, all false where an image
-        has no mask, and `(n,)` bools: whether there is a lesion.
+        has no mask, and `(n,)` bools: whether there is a lesion. Without any mask the first is
+        read-only and takes no memory.
 
     Raises:
         rin.images.ImageError: a mask can't be read.
     """
     cells = list(manifest["mask"])
+    if manifest["mask"].isna().all():
+        return np.broadcast_to(np.False_, (len(cells), size, size)), np.zeros(len(cells), bool)
     drawn = np.zeros((len(cells), size, size), bool)
 
     def one(row):
@@ -231,15 +235,15 @@ def against_chance(table, arm):
 
 
 def cams(runs, predictions, size, which="predicted", of="probability", resize="bilinear"):
-    """Each run's maps at image size, beside its predictions.
+    """Each run's maps at image size, beside its predictions, `PIECE` images at a time.
 
     Args:
         runs, predictions, which, of, resize: as for `overlaps`.
         size: pixels a side.
 
     Yields:
-        (run, part, cam): dict; its predictions in the maps' order, with `arm`, `correct`,
-        `confidence` and `true_score`; `(n, size, size)` uint8.
+        (run, part, cam): dict; some of its predictions in the maps' order, with `arm`, `correct`,
+        `confidence` and `true_score`; `(n, size, size)` uint8 of the same images.
     """
     if runs.empty:
         raise ValueError("`runs` should hold at least one finished run. Received none")
@@ -253,7 +257,23 @@ def cams(runs, predictions, size, which="predicted", of="probability", resize="b
         column = ["y_score_negative", "y_score"] if which == "predicted" else "y_true"
         activation = ACTIVATION[run.get("classifier", "gap")]
         signed = choices.signed(maps, part[column].to_numpy(), which, of, activation)
-        yield run, part, choices.to_cam(signed, size, resize)
+        for start in range(0, len(part), PIECE):
+            piece = slice(start, start + PIECE)
+            yield run, part.iloc[piece], choices.to_cam(signed[piece], size, resize)
+
+
+def shared(runs):
+    """The runs of the scenarios, folds and seeds that every arm has: arms stand on the same images.
+
+    Args:
+        runs: with `arm`, diverged ones left out.
+
+    Returns:
+        Some rows of `runs`, none where the arms share nothing.
+    """
+    keys = ["scenario", "fold", "seed"]
+    n_arms = runs.groupby(keys)["arm"].transform("nunique")
+    return runs[n_arms == runs["arm"].nunique()]
 
 
 def _means(runs, masks, has, predictions, thresholds, which, of, resize):
