@@ -34,6 +34,10 @@ def gather(runs_dir, task):
     for free, several in runs.groupby("trainable"):  # a bank's settings say nothing of `all`
         settings = [str(read[i].get("settings")) for i in several.index]
         _same(f"settings of {free} runs", settings, runs_dir)
+    told = [record.get("settings") or {} for record in read]
+    known = sorted(set.intersection(*map(set, told)))  # of all kinds of runs
+    values = [str([one[name] for name in known]) for one in told]
+    _same(f"settings ({', '.join(known)})", values, runs_dir)
     _same("classifiers", runs["classifier"], runs_dir)  # a scenario's name doesn't tell them apart
     files = pd.Series([str(record.get("init_fingerprint")) for record in read])
     for (init, backbone), several in files.groupby([runs["init"], runs["backbone"]]):
@@ -98,12 +102,13 @@ def complete(table, n_folds):
     return whole[whole["scenario"].isin(everywhere.index[everywhere])].reset_index(drop=True)
 
 
-def summary(table, task=None):
+def summary(table, task=None, batch_sizes=(256,)):
     """Mean ± SD of the scenario AUCs of every arm, beside the published values where asked for.
 
     Args:
         table: of `complete`.
         task: name of the task, for real images; None for phantoms.
+        batch_sizes: of the runs; published values stand beside the paper's alone.
 
     Returns:
         DataFrame arm, n_scenarios, mean_auc, sd_auc (SD over settings, ddof 1), and for a
@@ -116,21 +121,26 @@ def summary(table, task=None):
         row = {"arm": arm, "n_scenarios": len(part), "mean_auc": mean, "sd_auc": sd}
         if task in known.index:
             init = arm.split(", ")[0]
-            has = f"auc_{init}" in known and as_published(arm)
+            has = f"auc_{init}" in known and as_published(arm, batch_sizes)
             row["published_mean"] = known.loc[task, f"auc_{init}"] if has else np.nan
             row["published_sd"] = known.loc[task, f"sd_{init}"] if has else np.nan
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def as_published(arm):
-    """Whether an arm's name says the paper's preprocess, and no batch size but the paper's.
+def as_published(arm, batch_sizes=(256,)):
+    """Whether an arm has the paper's preprocess and batch size.
+
+    Args:
+        arm: its name; see `arms`.
+        batch_sizes: of all runs: where there is one, names don't say it.
 
     >>> as_published("imagenet, official"), as_published("imagenet, official, batch 32")
     (True, False)
     """
     _, preprocess, *batch = arm.split(", ")
-    return preprocess == "official" and batch in ([], ["batch 256"])
+    sizes = batch or [f"batch {size}" for size in batch_sizes]
+    return preprocess == "official" and set(sizes) == {"batch 256"}
 
 
 def intervals(predictions, level=0.95):

@@ -44,7 +44,8 @@ def report(y_true, y_score, threshold=0.5):
         the probability of disease (mean gap between predicted and observed, weighted by images).
 
     Raises:
-        ValueError: lengths differ, no image, a label not in {0, 1}, or a score not in [0, 1].
+        ValueError: lengths differ, no image, a label not in {0, 1}, or a score or the
+            threshold not in [0, 1].
 
     Source: calibration error: Guo et al. 2017, arXiv:1706.04599
 
@@ -53,6 +54,8 @@ def report(y_true, y_score, threshold=0.5):
     (0.75, 0.5, 1.0)
     """
     y_true, y_score = _checked(y_true, y_score)
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"`threshold` should be in [0, 1]. Received: threshold={threshold!r}")
     values = _weighted(y_true, y_score, threshold, np.ones((1, len(y_true))))
     return {name: float(values[name][0]) for name in METRICS}
 

@@ -4,8 +4,6 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import expit
 
 from rin.stats.checks import checked, codes, usable_level
 
@@ -59,6 +57,8 @@ def calibration(y_true, y_score, level=0.95, patients=None):
     >>> round(found.slope, 6), round(abs(found.intercept), 6)
     (0.792481, 0.0)
     """
+    from scipy.optimize import brentq
+    from scipy.special import expit
     from statsmodels.api import Logit
 
     y_true, y_score = checked(y_true, y_score=y_score)
@@ -68,6 +68,8 @@ def calibration(y_true, y_score, level=0.95, patients=None):
     how = {"disp": 0}
     if patients is not None:
         groups = codes(patients, len(y_true))
+        if not groups.any():
+            raise ValueError("`patients` should be two or more. Received: one")
         how |= {"cov_type": "cluster", "cov_kwds": {"groups": groups}}
     alpha = 1 - usable_level(level)
     both = _fitted(Logit(y_true, np.column_stack([logit, ones])), how)

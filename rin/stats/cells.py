@@ -71,7 +71,8 @@ def common_cells(predictions, a, b, by="init", n_scenarios=N_SCENARIOS, n_folds=
 
     Raises:
         ValueError: a column or value is missing, an arm is not there, several tasks, or an image
-            twice in a cell (arms that differ in more than `by`).
+            twice in a cell. Arms that differ in more than `by`, such as in preprocess too, are the
+            caller's to avoid: name them in a column of their own.
     """
     require_columns(predictions, [by, *NEEDED])
     _check_arms(predictions, a, b, by)

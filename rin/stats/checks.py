@@ -83,4 +83,7 @@ def require_columns(table, columns):
 
 def with_seed(table, *columns):
     """`columns`, and `seed` where the table has seeds."""
-    return [*columns, "seed"] if "seed" in table else list(columns)
+    if "seed" not in table:
+        return list(columns)
+    require_columns(table, ["seed"])  # a group without a key would leave without a word
+    return [*columns, "seed"]

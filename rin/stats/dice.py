@@ -83,7 +83,8 @@ def dice_test(table, level=0.95):
     n_left_out = table["row"].nunique() - len(images)
     counts = len(images), len(groups), n_scenarios, n_left_out, int(incomplete.sum())
     means = [mean_sd(groups[name])[0] for name in SCORES]
-    return DiceTest(*means, *_tests(groups, level), *spread, *counts, _reason(groups))
+    tests = _tests(groups, level)
+    return DiceTest(*means, *tests, *spread, *counts, _reason(groups, tests[3].p))
 
 
 def _tests(groups, level):
@@ -98,8 +99,10 @@ def _tests(groups, level):
     return mean_sd(a - b)[0], t.low, t.high, t, normality, signed_rank
 
 
-def _reason(groups):
-    return "" if len(groups) > 1 else f"too few groups with a mask: {len(groups)}; 2 needed"
+def _reason(groups, p):
+    if len(groups) < 2:
+        return f"too few groups with a mask: {len(groups)}; 2 needed"
+    return "the arms differ alike in every group" if math.isnan(p) else ""
 
 
 def _check(table):

@@ -150,7 +150,7 @@ def pitman_morgan(x, y):
 
     Returns:
         `PitmanMorgan`: t on n − 2 degrees of freedom; NaN when the sums or the differences do not
-        vary.
+        vary. P 0 where they lie on one line: no finding.
 
     Raises:
         ValueError: lengths differ, fewer than three pairs, or a value is not finite.

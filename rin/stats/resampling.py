@@ -41,8 +41,8 @@ def patient_bootstrap(predictions, a, b, by="init", n_resamples=2000, level=0.95
         seed: of the generator; the same seed gives the same result.
 
     Returns:
-        `Bootstrap`; P = min(1, 2 (1 + min(#Δ* ≤ 0, #Δ* ≥ 0)) / (B + 1)), so never 0. NaN with a
-        `reason` when no scenario counts or a fold has one class.
+        `Bootstrap`; P = min(1, 2 (1 + min(#Δ* ≤ 0, #Δ* ≥ 0)) / (B + 1)) with B the valid
+        ones, so never 0. NaN with a `reason` when no scenario counts or a fold has one class.
 
     Raises:
         ValueError: see `rin.stats.common_cells` and `rin.stats.paired_folds`; or `n_resamples` or

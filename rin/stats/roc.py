@@ -13,7 +13,7 @@ def average_roc(cells, n_points=101):
 
     Args:
         cells: DataFrame of one init, one row an image: `scenario`, `fold`, `y_true`, `y_score`,
-            and `seed` where there are several (averaged like folds).
+            and `seed` where there are several (averaged within their fold first).
         n_points: false positive rates, evenly spaced over [0, 1].
 
     Returns:
@@ -31,9 +31,11 @@ def average_roc(cells, n_points=101):
         raise ValueError(f"`cells` should be of one init. Received: {set(cells['init'])}")
     fpr = np.linspace(0, 1, n_points)
     curves = {}
-    for (scenario, *_), cell in cells.groupby(with_seed(cells, "scenario", "fold"), sort=False):
-        curves.setdefault(scenario, []).append(_roc_at(fpr, cell["y_true"], cell["y_score"]))
-    tpr = np.stack([np.mean(folds, axis=0) for folds in curves.values()])
+    keys = with_seed(cells, "scenario", "fold")
+    for (scenario, fold, *_), cell in cells.groupby(keys, sort=False):
+        seeds = curves.setdefault(scenario, {}).setdefault(fold, [])
+        seeds.append(_roc_at(fpr, cell["y_true"], cell["y_score"]))
+    tpr = np.stack([_mean_of_means(folds.values()) for folds in curves.values()])
     sd = tpr.std(axis=0, ddof=1) if len(tpr) > 1 else np.full(n_points, np.nan)
     return pd.DataFrame({"fpr": fpr, "tpr_mean": tpr.mean(axis=0), "tpr_sd": sd})
 
@@ -83,6 +85,10 @@ def mean_sd(aucs):
     aucs = np.asarray(aucs, dtype=float)
     mean = float(aucs.mean()) if len(aucs) else math.nan
     return mean, float(aucs.std(ddof=1)) if len(aucs) > 1 else math.nan
+
+
+def _mean_of_means(several):
+    return np.mean([np.mean(curves, axis=0) for curves in several], axis=0)
 
 
 def _aucs(predictions, by):
