@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from keep_experiment import KeepError, unlinked
 
-from rin import judge, splits, why
+from rin import judge, paths, splits, why
 from rin.datasets import DatasetError, is_phantom
 from rin.images import ImageError
 from rin.prepare import prepare
@@ -50,7 +50,8 @@ def collect(runs_dir, folders, image_size):
             raise KeepError(f"{task}: {folder} holds phantoms, and a phantom result is no finding")
     parts = []
     for task, folder in folders.items():
-        found, ran = why.gather(runs_dir, task), judge.gather(runs_dir, task)[0]
+        ran, tested = judge.gather(paths.resolve(runs_dir), task)
+        found = why.needed(ran, tested)
         if ran["phantom"].eq(True).any():
             raise KeepError(f"{task}: runs of phantoms are among them, which are no finding")
         data = prepare(task, folder, image_size=image_size).data

@@ -8,7 +8,8 @@ everybody, to an init, to a backbone of an init, and to one scenario of it, plus
 disease. Training noise moves that constant in an init's fold, as another training set would;
 pretraining noise moves it in a backbone of an init, as another pretraining would. Neither favors
 an init. A method that keeps its word rejects in at most 5 % of the repetitions of every setting
-that it speaks of: see `SPEAKS_OF`. The last two rows are the verdict's rule: several tests at once.
+that it speaks of: see `SPEAKS_OF`. The last two rows are the verdict's rule without Holm: several
+tests at once, the contrast's P as it is, where the verdict has it within a family of eight tasks.
 """
 
 import argparse

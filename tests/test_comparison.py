@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rin import comparison, experiment, judge, phantoms, published, records, stats
+from rin import comparison, experiment, judge, phantoms, published, records, stats, verdict
 from rin.scenarios import Scenario
 
 # statistics.md, section 2 (E1), section 4 (a second scenario, a second fold)
@@ -16,8 +16,10 @@ B = [0.7, 0.6, 0.3, 0.65, 0.4, 0.1]  # AUC 6/9
 C = [0.6, 0.9, 0.55, 0.5, 0.2, 0.35]  # AUC 9/9
 D = [0.5, 0.45, 0.8, 0.6, 0.7, 0.2]  # AUC 5/9
 Y2 = [1, 1, 0, 0, 0]
+PERFECT, WRONG = [0.9, 0.8, 0.7, 0.3, 0.2, 0.1], [0.1, 0.2, 0.3, 0.7, 0.8, 0.9]
 A2, B2 = [0.8, 0.5, 0.6, 0.4, 0.1], [0.6, 0.2, 0.5, 0.3, 0.25]  # AUC 5/6 and 3/6
 RIN, IMN, RANDOM = "radimagenet, official", "imagenet, official", "random, official"
+NAN = float("nan")
 HEAD, TOP, ALL = ("head", 1e-2), ("top10", 1e-2), ("all", 1e-4)
 
 
@@ -48,7 +50,7 @@ def gains_of(*cells, **options):
 
 def four_backbones(gains, task="breast", **over):
     """Two folds of four backbones; the arms' AUCs differ by one of `gains` steps of 1/9."""
-    steps = [[0.9, 0.8, 0.7, 0.3, 0.2, 0.1], A, C, B]  # AUC 9/9, 8/9, 9/9, 6/9
+    steps = [PERFECT, A, C, B]  # AUC 9/9, 8/9, 9/9, 6/9
     names = ("resnet50", "densenet121", "inception_v3", "inception_resnet_v2")
     cells = []
     for name, gain in zip(names, gains, strict=True):
@@ -61,12 +63,12 @@ def four_backbones(gains, task="breast", **over):
 # What is gathered
 
 
-def write_run(home, task="breast", init="random", fold=0, scores=A, data="d", **said):
+def write_run(home, task="breast", init="random", fold=0, scores=A, data="d", batch=256, **said):
     """A finished run as training leaves it."""
     scenario = Scenario("resnet50", "head", 0.01)
     run = {"task": task, "init": init, "preprocess": "official", "scenario": str(scenario)}
     run |= {"backbone": "resnet50", "trainable": "head", "learning_rate": 0.01}
-    run |= {"fold": fold, "seed": 0, "classifier": "gap", "batch_size": 256}
+    run |= {"fold": fold, "seed": 0, "classifier": "gap", "batch_size": batch}
     folder = home / task / f"{init}-{fold}-{data}"
     folder.mkdir(parents=True)
     frame = cell(f"{init}, official", scores, fold=fold)[1]
@@ -97,6 +99,38 @@ def test_runs_whose_records_say_that_images_were_real_need_no_folder(tmp_path):
     runs, _ = comparison.gather(tmp_path, tmp_path / "none")
     found = runs.set_index("task")["source"].to_dict()
     assert found == {"thyroid": "own run", "breast": "phantom run"}
+
+
+def test_no_folder_overrules_a_record_of_phantoms(tmp_path):
+    (tmp_path / "busi").mkdir()
+    for task, known in (("breast", [True]), ("acl", [True, None]), ("thyroid", [False, None])):
+        for fold, phantom in enumerate(known):
+            said = {} if phantom is None else {"phantom": phantom}
+            write_run(tmp_path / "runs", task, fold=fold, **said)
+    roots = dict.fromkeys(("breast", "acl", "thyroid"), str(tmp_path / "busi"))
+    runs, _ = comparison.gather(tmp_path / "runs", tmp_path, roots)
+    found = runs.drop_duplicates("task").set_index("task")["phantom"].to_dict()
+    assert found == {"breast": True, "acl": True, "thyroid": False}
+    runs, _ = comparison.gather(tmp_path / "runs", tmp_path)  # one that is silent is enough
+    assert runs["phantom"].all()
+
+
+def test_another_batch_size_than_the_studys_is_in_an_arms_name(tmp_path):
+    for init, scores in (("radimagenet", A), ("imagenet", B)):
+        write_run(tmp_path, "breast", init, scores=scores, batch=32, phantom=False)
+        write_run(tmp_path, "acl", init, scores=scores, phantom=False)
+    runs, predictions = comparison.gather(tmp_path, tmp_path / "none")
+    small = {f"{RIN}, batch 32", f"{IMN}, batch 32"}
+    for frame in (runs, predictions):
+        arms = frame.groupby("task")["arm"].agg(set)
+        assert arms.to_dict() == {"breast": small, "acl": {RIN, IMN}}
+    table = comparison.scenarios(runs, predictions)
+    gains = comparison.gains(runs, predictions, table, n_resamples=50).set_index("task")
+    assert gains["exploratory"].to_dict() == {"breast": True, "acl": False}
+    assert gains["study"].to_dict() == {"breast": False, "acl": True}
+    found = verdict.table(gains.reset_index()).set_index(["task", "question"])
+    assert found.loc[("breast", verdict.QUESTION), "answer"] == verdict.NOT_RERUN
+    assert ("breast", f"{RIN}, batch 32 − {IMN}, batch 32") in found.index
 
 
 def test_a_folder_of_phantoms_makes_no_real_run(tmp_path):
@@ -150,19 +184,46 @@ def test_kept_results_are_gathered_with_their_scenarios():
         ([IMN, RANDOM], (IMN, RANDOM)),
         ([IMN, RIN, "radimagenet, native", "imagenet, native"], (RIN, IMN)),
         (["radimagenet, native", IMN], None),
-        (["radimagenet, native", "imagenet, native", RANDOM, IMN], None),
+        (
+            ["radimagenet, native", "imagenet, native", RANDOM, IMN],
+            ("radimagenet, native", "imagenet, native"),
+        ),
         (["Pretrained-1a2b3c, official", RANDOM], ("Pretrained-1a2b3c, official", RANDOM)),
-        ([f"{RIN}, batch 32", f"{IMN}, batch 32", f"{RIN}, batch 256"], None),
+        (
+            [f"{RIN}, batch 32", f"{IMN}, batch 32", f"{RIN}, batch 256"],
+            (f"{RIN}, batch 32", f"{IMN}, batch 32"),
+        ),
         ([RANDOM], None),
         ([], None),
     ],
 )
 def test_the_pair_is_the_studys_where_it_ran_else_pretrained_and_random(arms, expected):
-    if expected is None and "radimagenet, native" in arms and "imagenet, native" in arms:
-        expected = ("radimagenet, native", "imagenet, native")
-    if f"{IMN}, batch 32" in arms:
-        expected = (f"{RIN}, batch 32", f"{IMN}, batch 32")
     assert comparison.pair(arms) == expected
+
+
+def test_the_pair_is_the_first_that_shares_a_whole_scenario():
+    runs, predictions = together(
+        cell(RIN), cell(IMN, B, free=TOP), cell(RIN, free=ALL), cell(RIN, free=ALL, fold=1),
+        cell(IMN, B, free=ALL),
+        *[cell(f"{init}, native", s) for init, s in (("radimagenet", C), ("imagenet", D))],
+    )  # fmt: skip
+    table = comparison.scenarios(runs, predictions)
+    sides = table.drop_duplicates("arm").set_index("arm")["side"].to_dict()
+    assert sides == {"radimagenet, native": "a", "imagenet, native": "b", RIN: "", IMN: ""}
+    gains = comparison.gains(runs, predictions, table, n_resamples=50)
+    assert gains[["a", "b"]].values.tolist() == [["radimagenet, native", "imagenet, native"]]
+    assert gains["gain"][0] == pytest.approx(400 / 9)
+    spread = comparison.spread(table)
+    assert spread["a"].tolist() == ["radimagenet, native"]
+    assert len(comparison.gain_lines(gains, comparison.gain_by(table, "trainable"))) == 1
+
+
+def test_without_a_shared_scenario_every_arm_stands_alone():
+    runs, predictions = together(cell(RIN), cell(IMN, B, free=TOP))
+    table = comparison.scenarios(runs, predictions)
+    assert set(table["arm"]) == {RIN, IMN} and (table["side"] == "").all()
+    assert comparison.gains(runs, predictions, table).empty and comparison.spread(table).empty
+    assert comparison.gain_by(table, "trainable").empty
 
 
 def test_only_the_usual_preprocess_and_batch_size_are_official():
@@ -181,12 +242,14 @@ def test_a_scenario_counts_when_both_arms_have_all_folds():
     table = comparison.scenarios(runs, predictions)
     found = table.groupby("arm")["trainable"].agg(list).to_dict()
     assert found == {RIN: ["head"], IMN: ["head"], RANDOM: ["top10"]}
-    overview = comparison.overview(table, runs, predictions).set_index("arm")
+    two_images_each = "g" + (predictions["row"] // 2).astype(str)
+    grouped = predictions.assign(group=two_images_each)
+    overview = comparison.overview(table, runs, grouped).set_index("arm")
     assert overview.loc[RIN, "scenarios"] == "1 of 24"
     assert overview.loc[RIN, "folds"] == "2 of 5"
     assert overview.loc[RIN, "mean_auc"] == pytest.approx(8 / 9)
     assert math.isnan(overview.loc[RIN, "sd_auc"])
-    assert overview.loc[RIN, ["n_images", "n_groups"]].tolist() == [12, 12]
+    assert overview.loc[RIN, ["n_images", "n_groups"]].tolist() == [12, 6]
 
 
 def test_phantoms_have_levels_and_nothing_else():
@@ -217,7 +280,8 @@ def test_the_papers_rankings_are_checked_where_they_can_be():
     cells = [cell(RIN, A, free=ALL), cell(RIN, B, free=HEAD)]
     best, weakest = comparison.claims(comparison.scenarios(*together(*cells))).to_dict("records")
     assert (best["holds"], best["found"], best["n"]) == ("yes", "all, 0.0001", 2)
-    assert (weakest["holds"], weakest["n"]) == ("not run", 1)
+    assert best["n_over"] == 1  # one backbone
+    assert (weakest["holds"], weakest["n"], weakest["n_over"]) == ("not run", 1, 2)
     cells = [cell(RIN, B), cell(RIN, A, backbone="inception_v3")]
     best, weakest = comparison.claims(comparison.scenarios(*together(*cells))).to_dict("records")
     assert best["holds"] == "not run"
@@ -226,9 +290,19 @@ def test_the_papers_rankings_are_checked_where_they_can_be():
 
 def test_rankings_compare_what_every_setting_has():
     cells = [cell(RIN, B, free=ALL), cell(RIN, A, free=HEAD)]
-    cells += [cell(RIN, [0.9, 0.8, 0.7, 0.3, 0.2, 0.1], free=ALL, backbone="densenet121")]
+    cells += [cell(RIN, PERFECT, free=ALL, backbone="densenet121")]
     best = comparison.claims(comparison.scenarios(*together(*cells))).iloc[0]
     assert (best["holds"], best["found"]) == ("no", "head, 0.01")  # densenet121 has one setting
+    assert best["n_over"] == 1
+
+
+def test_one_that_ties_is_neither_the_best_nor_the_weakest():
+    both = [cell(RIN, A, free=free) for free in (ALL, HEAD)]
+    best = comparison.claims(comparison.scenarios(*together(*both))).iloc[0]
+    assert (best["holds"], best["found"]) == ("no", "all, 0.0001 and head, 0.01")
+    both = [cell(RIN, A, backbone=name) for name in ("resnet50", "inception_v3")]
+    weakest = comparison.claims(comparison.scenarios(*together(*both))).iloc[1]
+    assert (weakest["holds"], weakest["found"]) == ("no", "inception_v3 and resnet50")
 
 
 def test_spread_is_of_the_pairs_scenarios():
@@ -283,13 +357,13 @@ def test_other_tasks_and_preprocess_arms_are_exploratory():
 
 
 def test_a_difference_without_variance_is_no_finding():
-    perfect, wrong = [0.9, 0.8, 0.7, 0.3, 0.2, 0.1], [0.1, 0.2, 0.3, 0.7, 0.8, 0.9]
-    cells = cell(RIN, perfect), cell(IMN, wrong)
+    cells = cell(RIN, PERFECT), cell(IMN, WRONG)
     gains, table = gains_of(*cells), comparison.scenarios(*together(*cells))
     row = gains.iloc[0]
     assert row["degenerate"] and row["contrast_p"] == 0 and row["holm_p"] == 1
     lines = comparison.gain_lines(gains, comparison.gain_by(table, "trainable"))
-    assert "no finding" in lines[0]
+    said = "+100.0 points (no interval: variance 0 with difference 1; no finding)"
+    assert said in lines[0] and "to 100.0" not in lines[0]
 
 
 def test_backbones_are_compared_by_the_mean_of_their_scenarios():
@@ -303,6 +377,82 @@ def test_backbones_are_compared_by_the_mean_of_their_scenarios():
     assert row["backbones_p"] == pytest.approx(stats.over_backbones([4, 3, 4, 1]).p)
     (gain,) = comparison.gain_by(table, "trainable")["gain"]
     assert gain == pytest.approx(row["gain"]) == pytest.approx(100 / 3)
+
+
+def test_every_interval_is_around_its_own_estimate():
+    free = [HEAD, TOP, ALL, ("head", 1e-3)]
+    cells = [pair for f in free for pair in (cell(RIN, PERFECT, free=f), cell(IMN, D, free=f))]
+    for name in ("densenet121", "inception_v3"):  # one scenario each, and the other way round
+        cells += [cell(RIN, [1 - b for b in B], backbone=name), cell(IMN, PERFECT, backbone=name)]
+    row = gains_of(*cells).iloc[0]  # in ninths: +4 four times, then -6 twice
+    assert row["gain"] == pytest.approx(100 * 4 / 54)
+    assert row["backbones_gain"] == pytest.approx(-100 * 8 / 27)  # (4 - 6 - 6) / 3 ninths
+    t = stats.over_backbones([4 / 9, -6 / 9, -6 / 9])
+    assert [row["backbones_low"], row["backbones_high"]] == pytest.approx(
+        [100 * t.low, 100 * t.high]
+    )
+    assert row["contrast_gain"] == row["gain"] == pytest.approx(row["as_published_gain"])
+    sides = [stats.mean_sd(np.array(auc) / 9) for auc in ([9] * 4 + [3] * 2, [5] * 4 + [9] * 2)]
+    paper = stats.unpaired_t_interval(*sides[0], *sides[1], n=6)
+    found = [row["as_published_low"], row["as_published_high"]]
+    assert found == pytest.approx([100 * paper.low, 100 * paper.high])
+
+
+def test_the_bootstrap_is_over_all_folds():
+    cells = cell(RIN, A), cell(IMN, A), cell(RIN, PERFECT, fold=1), cell(IMN, WRONG, fold=1)
+    row = gains_of(*cells).iloc[0]  # 0 in one fold and 100 in the other, whoever is drawn
+    names = ("gain", "bootstrap_gain", "bootstrap_low", "bootstrap_high")
+    assert [row[name] for name in names] == pytest.approx([50] * 4)
+
+
+def test_groups_in_several_folds_are_a_caution_in_the_table_and_in_words():
+    runs, predictions = together(cell(RIN), cell(IMN, B), cell(RIN, fold=1), cell(IMN, B, fold=1))
+    predictions["group"] = "g" + (predictions["row"] % 10).astype(str)
+    table = comparison.scenarios(runs, predictions)
+    gains = comparison.gains(runs, predictions, table, n_resamples=50)
+    assert gains["caution"][0] == "6 groups are in several folds: the variance is too small"
+    (line,) = comparison.gain_lines(gains, comparison.gain_by(table, "trainable"))
+    assert gains["caution"][0] in line
+
+
+def test_a_family_is_of_one_source():
+    kept = four_backbones([0, 0, 0, 0], source="kept result")
+    gains = gains_of(*four_backbones([0, 1, 2, 1]), *kept)
+    alone = 8 * gains["contrast_p"]
+    assert alone.max() < 1
+    assert len(set(alone)) == 2 and gains["holm_p"].tolist() == pytest.approx(alone.tolist())
+
+
+def test_one_run_that_counts_with_another_batch_size_is_exploratory():
+    pair = cell("pretrained"), cell("random", B)
+    small = cell("pretrained", free=ALL, batch_size=32), cell("random", B, free=ALL, batch_size=32)
+    assert not gains_of(*pair)["exploratory"][0]
+    assert gains_of(*pair, *small)["exploratory"][0]
+    assert not gains_of(*pair, small[0])["exploratory"][0]  # it does not count
+
+
+def test_words_say_what_a_gain_lacks():
+    row = gains_of(cell(RIN, A), cell(IMN, B)).iloc[0]
+    assert comparison.gain_words(row) == "+22.2 points (-8.6 to 53.0)"
+    said = comparison.gain_words(
+        gains_of(cell("pretrained", task="pediatric"), cell("random", B, task="pediatric")).iloc[0]
+    )
+    assert said == "+22.2 points (-8.6 to 53.0; exploratory)"
+    one_class = [1] * 6
+    cells = cell(RIN, A, one_class), cell(IMN, B, one_class)
+    gains = gains_of(*cells)
+    reason = gains["contrast_reason"][0]
+    assert reason and comparison.gain_words(gains.iloc[0]) == f"no gain (no interval: {reason})"
+    by = comparison.gain_by(comparison.scenarios(*together(*cells)), "trainable")
+    assert by.empty and "no gain" in comparison.gain_lines(gains, by)[0]
+
+
+def test_kept_results_are_said_to_answer_another_question():
+    kept = [cell(arm, s, source="kept result") for arm, s in (("pretrained", A), ("random", B))]
+    table = comparison.scenarios(*together(*kept))
+    lines = comparison.gain_lines(gains_of(*kept), comparison.gain_by(table, "trainable"))
+    assert len(lines) == 2 and "+22.2 in `head` runs" in lines[0]
+    assert "nothing about radiology against photographs" in lines[1]
 
 
 def test_shares_of_variance_add_up_for_every_comparison():
@@ -353,6 +503,8 @@ def test_measured_gains_stand_beside_the_published_ones():
     assert ours["relation"].to_dict() == {  # to the nine classes, which hold lung CT
         "breast": comparison.RELATIONS[0], "pediatric": comparison.RELATIONS[1],
     }  # fmt: skip
+    limits = gains.set_index("task")[["contrast_low", "contrast_high"]]
+    assert ours.loc[limits.index, ["low", "high"]].values.tolist() == limits.values.tolist()
     rho = comparison.rank_correlations(context).set_index("source")["rho"]
     assert -1 <= rho[comparison.STUDY] < 0 and math.isnan(rho["kept result"])
 
@@ -363,3 +515,20 @@ def test_what_an_unknown_file_was_pretrained_on_is_not_guessed(tmp_path):
     gains = gains_of(*cells)
     context = comparison.context(runs, gains, tmp_path)
     assert context.set_index("source").loc["own run", "relation"] is pd.NA
+
+
+def test_only_the_studys_own_weights_are_tied_to_its_database(tmp_path):
+    cells = cell("radimagenet_mini-1a2b3c, official"), cell(RANDOM, B)
+    context = comparison.context(together(*cells)[0], gains_of(*cells), tmp_path)
+    assert context.set_index("source").loc["own run", "relation"] is pd.NA
+    cells = cell(RIN), cell(IMN, B)
+    context = comparison.context(together(*cells)[0], gains_of(*cells), tmp_path)
+    assert context.set_index("source").loc["own run", "relation"] == comparison.RELATIONS[0]
+
+
+def test_tasks_without_a_gain_are_not_counted_in_a_rank_correlation():
+    table = pd.DataFrame({"source": "own run", "gain": [3.0, 2, 1, NAN], "n_images": [1, 2, 3, 4]})
+    (row,) = comparison.rank_correlations(table).to_dict("records")
+    assert (row["rho"], row["n_tasks"]) == (pytest.approx(-1), 3)
+    (row,) = comparison.rank_correlations(table[1:]).to_dict("records")
+    assert math.isnan(row["rho"]) and row["n_tasks"] == 2

@@ -4,6 +4,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+import numpy as np
 import pandas as pd
 import pytest
 from watermarks import assert_marked
@@ -56,7 +57,18 @@ def test_levels_have_a_row_a_task_and_arm_and_every_scenario(kept):
     dots = [line for line in ax.get_lines() if line.get_marker() == "."]
     counts = kept[2].groupby(["task", "arm"], sort=False).size()
     assert [len(line.get_xdata()) for line in dots] == list(counts)
-    assert sum(line.get_marker() == "|" for line in ax.get_lines()) >= 2  # baselines of breast
+    bars = [
+        line for line in ax.get_lines() if line.get_marker() == "|" and line.get_markersize() > 6
+    ]
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in bars] == [(0.8, 0), (0.8, 1)]
+    runs, predictions, table, _ = kept
+    overview = comparison.overview(table, runs, predictions)
+    centers = [bars[0].get_xdata()[0] for bars in ax.containers]
+    ends = [list(bars[2][0].get_segments()[0][:, 0]) for bars in ax.containers]
+    assert centers == list(overview["mean_auc"])
+    for (low, high), row in zip(ends, overview.itertuples(), strict=True):
+        expected = row.mean_auc - row.sd_auc, row.mean_auc + row.sd_auc
+        assert (low, high) == pytest.approx(expected)
 
 
 def test_one_scenario_alone_is_drawn(kept):
@@ -96,6 +108,15 @@ def test_procedures_say_which_one_is_not_available(kept):
     assert texts.count("not available") == 2 and len(texts) == 2 * len(comparison.TESTS)
 
 
+def test_procedures_draw_every_estimate_in_its_own_interval(kept):
+    (ax,) = drawn.procedures(kept[3], comparison.TESTS).axes
+    markers = [line for line in ax.get_lines() if len(line.get_xdata()) == len(comparison.TESTS)]
+    for line, bars, row in zip(markers, ax.collections, kept[3].to_dict("records"), strict=True):
+        assert list(line.get_xdata()) == [row[f"{test}_gain"] for test in comparison.TESTS]
+        ends = [list(segment[:, 0]) for segment in bars.get_segments()]
+        assert ends == [[row[f"{test}_low"], row[f"{test}_high"]] for test in comparison.TESTS]
+
+
 def test_one_gain_alone_is_named(kept):
     (ax,) = drawn.procedures(kept[3].iloc[:1], comparison.TESTS).axes
     assert ax.get_title(loc="left") == "breast: pretrained − random"
@@ -110,6 +131,10 @@ def test_backbones_are_plotted_each(kept):
     points = {line.get_label(): list(line.get_xdata()) for line in ax.get_lines()}
     for name in labels:
         assert points[name] == list(by_network.query("backbone == @name")["gain"])
+    means = [line.get_xdata()[0] for line in ax.get_lines() if line.get_marker() == "|"]
+    assert means == list(gains["backbones_gain"]) and means[0] != gains["gain"][0]
+    ends = [list(bar.get_segments()[0][:, 0]) for bar in ax.collections]
+    assert ends == gains[["backbones_low", "backbones_high"]].values.tolist()
 
 
 def test_published_and_measured_gains_share_a_figure(kept):
@@ -124,6 +149,16 @@ def test_published_and_measured_gains_share_a_figure(kept):
     assert shown == [8, 1]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels[0] == "published: radimagenet − imagenet"
+    parts = [part for _, part in context.groupby("source", sort=False)]
+    for bars, part in zip(left.containers, parts, strict=True):
+        assert list(bars[0].get_xdata()) == list(part["n_images"])
+        ends = [segment[:, 1] for segment in bars[2][0].get_segments()]
+        assert np.allclose(ends, part[["low", "high"]].astype(float))
+    for bars, part in zip(right.containers, parts, strict=True):
+        known = part.dropna(subset="relation")
+        ties = [comparison.RELATIONS.index(tie) for tie in known["relation"]]
+        assert list(bars[0].get_ydata()) == list(known["gain"])
+        assert np.abs(bars[0].get_xdata() - ties).max() < 0.5
 
 
 def test_the_forest_says_what_was_not_run_again(kept):
@@ -133,3 +168,11 @@ def test_the_forest_says_what_was_not_run_again(kept):
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert texts.count("not rerun") == 8 and "not available" not in texts
     assert "9.4 (2.6 to 16.2)" in texts and len(texts) == 8 + 8 + 2
+
+
+def test_a_task_that_was_rerun_without_a_gain_is_not_called_not_rerun(kept):
+    gains = kept[3].copy()
+    gains.loc[0, ["gain", "contrast_low", "contrast_high", "contrast_p", "holm_p"]] = NAN
+    figure = drawn.verdict(verdict.forest_rows(verdict.table(gains)))
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts.count("not rerun") == 8 and texts.count("not available") == 1

@@ -30,6 +30,8 @@ def test_each_setting_is_a_series_and_each_method_a_row():
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["none", "training"]
     first = ax.containers[0].lines[0]
     assert list(first.get_xdata()) == [0.5, 0.05]
+    ends = [list(one[:, 0]) for one in ax.containers[0].lines[2][0].get_segments()]
+    assert ends == [pytest.approx([0.4, 0.6]), pytest.approx([0.03, 0.08])]
 
 
 def test_the_kept_simulation_says_what_the_pages_rest_on():

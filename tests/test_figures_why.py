@@ -37,6 +37,9 @@ def test_gaps_have_an_interval_each_and_fall_from_the_most_shrunken():
     boxes = [label.get_window_extent() for label in ax.get_xticklabels()]
     for row in (boxes[::2], boxes[1::2]):  # neighbors stand one under another
         assert not any(one.overlaps(other) for one, other in itertools.pairwise(row))
+    for bars in ax.containers:
+        assert list(bars[0].get_ydata()) == [3.0] * 4
+        assert all(list(one[:, 1]) == [-1, 7] for one in bars[2][0].get_segments())
     assert len(set(np.round(ax.get_xticks(), 6))) == 4  # equal factors stand side by side
     assert "a − b" in ax.get_ylabel()
 
@@ -49,7 +52,10 @@ def test_a_gap_without_an_interval_is_drawn():
 @pytest.mark.parametrize("phantom", [True, False])
 def test_levels_are_watermarked_for_phantoms(phantom):
     levels = table(mean_auc=0.7).assign(init="random")
-    assert_marked(drawn.levels(levels, FACTORS, phantom), phantom)
+    figure = drawn.levels(levels, FACTORS, phantom)
+    assert_marked(figure, phantom)
+    points = [line for line in figure.axes[0].get_lines() if line.get_marker() != "None"]
+    assert [list(line.get_ydata()) for line in points] == [[0.7] * 4] * 4
     assert_marked(drawn.levels(levels[:1], FACTORS, phantom), phantom)
 
 
@@ -60,7 +66,9 @@ def test_updates_show_known_tasks_and_own_runs(phantom):
     assert_marked(figure, phantom)
     (ax,) = figure.axes
     lines = {line.get_label(): line for line in ax.get_lines()}
-    assert list(lines["the runs of this page"].get_xdata()) == [6, 12]
+    own = lines["the runs of this page that train it"]
+    assert list(own.get_xdata()) == [6, 12]
+    assert list(own.get_ydata()) == pytest.approx([0.99**6, 0.99**12])
     known = counted.dropna()
     assert len(lines["published tasks, batch 256"].get_xdata()) == len(known) / 2
     words = " ".join(text.get_text() for text in ax.texts)

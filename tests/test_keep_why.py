@@ -58,11 +58,14 @@ def write_runs(home, data, inits=("random", "weights-1a2b3c"), folds=(0, 1), pha
         records.write(folder, record | {"result": counts})
 
 
-def test_runs_are_kept_under_names_that_say_nothing(script, images, tmp_path, capsys):
+def test_runs_are_kept_under_names_that_say_nothing(script, images, tmp_path, capsys, monkeypatch):
     root, data = images
     write_runs(tmp_path / "runs", data)
+    read, gather = [], script.judge.gather
+    monkeypatch.setattr(script.judge, "gather", lambda *args: read.append(args) or gather(*args))
     words = ["--runs", tmp_path / "runs", "--data", f"breast={root}", "--image-size", SIZE]
     script.main([*map(str, words), "--out", str(tmp_path / "kept")])
+    assert len(read) == 1  # all predictions are read once
     assert "kept in" in capsys.readouterr().out
     runs, kept = why.read(tmp_path / "kept", "breast")
     assert set(runs["init"]) == {"random", "pretrained"} and len(runs) == 8

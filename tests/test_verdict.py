@@ -19,6 +19,7 @@ def gain(task="breast", a=RIN, b=IMN, source="own run", **over):
     row |= {"exploratory": task == "pediatric" or not official, "holm_p": 0.01}
     for test, p in (("contrast", 0.001), ("training", 0.03), ("backbones", 0.04)):
         row |= {f"{test}_low": 1.0, f"{test}_high": 5.0, f"{test}_p": p, f"{test}_reason": ""}
+        row[f"{test}_gain"] = over.get("gain", row["gain"])
     return row | dict.fromkeys(comparison.COUNTS, 4) | over
 
 
@@ -54,6 +55,15 @@ def test_a_task_that_was_run_is_answered_by_rule():
         ({"training_p": 0.2}, "shown for these networks; not shown for other training sets"),
         ({"training_p": NAN}, "not available for other training sets"),
         ({"degenerate": True, "contrast_p": 0.0, "holm_p": 1.0}, "no finding"),
+        (
+            {"backbones_gain": -1.0},
+            "shown for these networks and other training sets; not shown for other backbones",
+        ),
+        (
+            {"training_gain": -1.0},
+            "shown for these networks; not shown for other training sets and other backbones",
+        ),
+        ({"gain": -3.0}, "shown for these networks and other training sets and other backbones"),
     ],
 )
 def test_what_fails_and_what_does_not_exist_is_said(over, expected):
@@ -82,8 +92,22 @@ def test_other_tasks_and_arms_are_exploratory_and_rest_on_an_unadjusted_p():
 def test_a_loss_is_called_one():
     (row,) = table(gain(gain=-2.0)).query("task == 'breast'").itertuples()
     assert verdict.direction(row) == "loss"
+    assert verdict.measured(row) == "loss of 2.0 points"
     (row,) = table(gain()).query("task == 'breast'").itertuples()
-    assert verdict.direction(row) == "gain"
+    assert verdict.direction(row) == "gain" and verdict.measured(row) == "gain of 3.0 points"
+    (row,) = table(gain(gain=0.0)).query("task == 'breast'").itertuples()
+    assert verdict.direction(row) == "" and verdict.measured(row) == "difference of 0.0 points"
+
+
+def test_a_rerun_task_without_a_gain_says_why():
+    nothing = {f"contrast_{part}": NAN for part in ("low", "high", "p")} | {"holm_p": NAN}
+    found = table(gain(gain=NAN, contrast_reason="fold 0: too few groups", **nothing))
+    row = of(found, "breast")
+    assert row["answer"] == "not available" and math.isnan(row["gain"])
+    assert verdict.measured(row) == "no gain (fold 0: too few groups)"
+    rows = verdict.forest_rows(found)
+    (ours,) = rows[rows["gain"].isna() & rows["rerun"]].itertuples()
+    assert ours.task == "breast" and (rows["rerun"] == False).sum() == 7  # noqa: E712
 
 
 def test_the_forest_has_each_task_as_printed_and_as_run_or_not():

@@ -92,6 +92,7 @@ def test_published_tasks_have_the_updates_of_the_recipe():
         2400,
     ]
     assert table.loc[("thyroid", 256), "n_train"] == 247
+    assert "less the rows of" in table.loc[("covid19", 256), "source"]  # its list was not read
     for task in ("meniscus", "hemorrhage"):  # no number is invented for a list nobody read
         assert np.isnan(n[task, 32]) and "not read" in table.loc[(task, 32), "source"]
 
@@ -131,6 +132,13 @@ def test_a_gap_without_variance_is_no_finding():
     sure = pd.concat([run("a", Y), run("b", [1 - y for y in Y])], ignore_index=True)
     (row,) = why.gaps(runs_of(sure), sure, "a", "b").to_dict("records")
     assert row["degenerate"] and math.isnan(row["p"]) and row["difference"] == 100
+
+
+def test_groups_in_several_folds_are_said_beside_a_gap():
+    table = pd.concat([ONE, four((A, B), (A2, B2), fold=1)])
+    table["group"] = "g" + (table["row"] % 100).astype(str)
+    for reason in why.gaps(runs_of(table), table, "a", "b")["reason"]:
+        assert reason == "6 groups are in several folds: the variance is too small"
 
 
 # Changes
@@ -207,6 +215,16 @@ def test_batches_are_compared_with_the_largest():
         why.changes(ONE, "a", "b", varied="seed")
 
 
+def test_a_third_setting_leaves_the_change_of_two_as_it_is():
+    sizes = [ONE.assign(batch_size=32, y_score=1 - ONE["y_score"]), ONE.assign(batch_size=8)]
+    two = why.changes(pd.concat([ONE, sizes[0]]), "a", "b", varied="batch_size")
+    three = why.changes(pd.concat([ONE, *sizes]), "a", "b", varied="batch_size")
+    assert list(three["second"]) == ["32", "8"] * 2
+    pd.testing.assert_frame_equal(three[three["second"] == "32"].reset_index(drop=True), two)
+    assert two["change"][two["held"] == "official"].tolist() == pytest.approx([400 / 9])
+    assert list(three[three["second"] == "8"]["change"]) == pytest.approx([0, 0])
+
+
 def test_sentences_are_right_whichever_way_a_gap_went():
     table = why.changes(ONE, "a", "b")
     (said,) = why.lines(table)
@@ -220,6 +238,10 @@ def test_sentences_are_right_whichever_way_a_gap_went():
 # Levels and pairs
 
 
+def pair_of(*inits):
+    return why.pair(runs_of(pd.concat([run(init, A) for init in inits])))
+
+
 def test_levels_are_means_of_fold_aucs_over_whole_scenarios():
     table = pd.concat([run("a", A), run("a", A2, fold=1), run("a", Y, scenario="half")])
     (row,) = why.levels(runs_of(table), table).to_dict("records")
@@ -228,8 +250,23 @@ def test_levels_are_means_of_fold_aucs_over_whole_scenarios():
 
 
 def test_the_study_s_pair_goes_before_others():
-    assert why.pair(["random", "imagenet", "mine"]) == ("imagenet", "random")
-    assert why.pair(["random"]) is None and why.pair(["imagenet", "mine"]) is None
+    assert pair_of("random", "imagenet", "mine") == ("imagenet", "random")
+    assert pair_of("random", "mine-1a2b3c") == ("mine-1a2b3c", "random")
+    assert pair_of("random", "imagenet", "radimagenet") == ("radimagenet", "imagenet")
+    assert pair_of("random") is None and pair_of("imagenet", "mine") is None
+
+
+def test_a_pair_ran_in_one_setting_and_in_one_scenario():
+    ran = [run("imagenet", A), run("random", B), run("radimagenet", A2, "native")]
+    table = pd.concat(ran)
+    assert why.pair(runs_of(table)) == ("imagenet", "random")
+    assert len(why.gaps(runs_of(table), table, *why.pair(runs_of(table)))) == 1
+    small = pd.concat([*ran, run("radimagenet", A2, batch_size=32)])
+    assert why.pair(runs_of(small)) == ("imagenet", "random")
+    elsewhere = pd.concat([*ran, run("radimagenet", A2, scenario="t")])
+    assert why.pair(runs_of(elsewhere)) == ("imagenet", "random")
+    both = pd.concat([*ran, run("imagenet", B, "native")])
+    assert why.pair(runs_of(both)) == ("radimagenet", "imagenet")
 
 
 def test_gaps_that_rise_with_the_factor_have_rank_correlation_one():
@@ -238,6 +275,11 @@ def test_gaps_that_rise_with_the_factor_have_rank_correlation_one():
     (row,) = why.rank_correlations(table, FACTORS).to_dict("records")
     assert row["rho"] == pytest.approx(1) and row["n_backbones"] == 4
     assert math.isnan(why.rank_correlations(table[:2], FACTORS)["rho"][0])
+    table.loc[0, "difference"] = math.nan
+    (row,) = why.rank_correlations(table, FACTORS).to_dict("records")
+    assert row["rho"] == pytest.approx(1) and row["n_backbones"] == 3
+    (row,) = why.rank_correlations(table[:3], FACTORS).to_dict("records")
+    assert math.isnan(row["rho"]) and row["n_backbones"] == 2
 
 
 # Tables
@@ -280,6 +322,12 @@ def test_what_is_not_whole_is_neither_written_nor_read(tmp_path):
     with pytest.raises(why.WhyError, match="lacks: .'group'"):
         why.write(runs_of(ONE), ONE.drop(columns="group"), tmp_path / "kept")
     assert not (tmp_path / "kept").exists()
+
+
+def test_a_learning_rate_of_many_digits_is_read_as_it_was(tmp_path):
+    table = ONE.assign(learning_rate=1 / 3000)
+    why.write(runs_of(table), table, tmp_path)
+    assert set(why.read(tmp_path, "breast")[0]["learning_rate"]) == {1 / 3000}
 
 
 def test_no_run_is_said(tmp_path):

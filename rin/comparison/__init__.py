@@ -10,7 +10,7 @@ from rin.comparison.gains import (
     ratio,
     variance_shares,
 )
-from rin.comparison.gathered import PAIR, STUDY_PAIR, gather, official, pair, scenarios
+from rin.comparison.gathered import PAIR, STUDY_PAIR, gather, official, pair, pairs, scenarios
 from rin.comparison.levels import (
     claims,
     kept_trivial,
@@ -20,7 +20,7 @@ from rin.comparison.levels import (
     spread,
     with_setting,
 )
-from rin.comparison.words import gain_lines
+from rin.comparison.words import gain_lines, gain_words
 
 __all__ = [
     "COUNTS",
@@ -34,6 +34,7 @@ __all__ = [
     "context",
     "gain_by",
     "gain_lines",
+    "gain_words",
     "gains",
     "gather",
     "kept_trivial",
@@ -41,6 +42,7 @@ __all__ = [
     "official",
     "overview",
     "pair",
+    "pairs",
     "printed_spread",
     "rank_correlations",
     "ratio",

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from rin import experiment, paths, published
-from rin.comparison.gathered import KEPT_FOLDER, PAIR
+from rin.comparison.gathered import KEPT_FOLDER, PAIR, STUDY_PAIR
 from rin.datasets import registry
 
 STUDY = "published"
@@ -36,7 +36,8 @@ def context(runs, gains, results_dir):
     groups = {"own run": _groups(published.database()), "kept result": _kept_groups(results_dir)}
     ours["relation"] = [
         relation(*about[row.task], groups[row.source])
-        if row.task in about and (row.a.startswith("radimagenet") or row.source == "kept result")
+        if row.task in about
+        and (row.a.partition(", ")[0] == STUDY_PAIR[0] or row.source == "kept result")
         else pd.NA
         for row in ours.itertuples()
     ]
@@ -71,12 +72,14 @@ def rank_correlations(table):
         table: of `context`.
 
     Returns:
-        DataFrame source, rho (NaN below three tasks), n_tasks.
+        DataFrame source, rho (NaN below three tasks), n_tasks (with both).
     """
     rows = []
     for source, part in table.groupby("source", sort=False):
-        rho = part["gain"].corr(part["n_images"], method="spearman") if len(part) > 2 else None
-        rows.append({"source": source, "rho": rho, "n_tasks": len(part)})
+        known = part.dropna(subset=["gain", "n_images"])
+        several = len(known) > 2
+        rho = known["gain"].corr(known["n_images"], method="spearman") if several else None
+        rows.append({"source": source, "rho": rho, "n_tasks": len(known)})
     return pd.DataFrame(rows).astype({"rho": float})
 
 

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 
 from rin import published, stats
-from rin.comparison.gathered import PAIR, STUDY_PAIR, official, pair
+from rin.comparison.gathered import BATCH_SIZE, PAIR, STUDY_PAIR, official, sides
 
 N_TASKS = 8  # of the study: its family stays eight, however few have been run
 ARMS = [*PAIR, "a", "b"]
@@ -18,7 +18,7 @@ TESTS = {
     "backbones": "other backbones and pretrainings too (t over backbones; never evidence alone)",
     "as_published": "the paper's procedure (unpaired t over scenarios; not evidence)",
 }
-_PARTS = [f"{name}_{part}" for name in TESTS for part in ("low", "high", "p", "reason")]
+_PARTS = [f"{name}_{part}" for name in TESTS for part in ("gain", "low", "high", "p", "reason")]
 COLUMNS = [*ARMS, "study", "exploratory", "gain", "degenerate", *_PARTS, "caution", *COUNTS]
 
 
@@ -34,15 +34,18 @@ def gains(runs, predictions, table, level=0.95, n_resamples=2000, seed=0):
     Returns:
         DataFrame, one row a task and source: task, source, a, b (arms; the gain is a − b),
         `study` (whether they are RadImageNet and ImageNet as in the paper), `exploratory` (not of
-        the paper's eight tasks, or another preprocess or batch size), `gain` (points),
-        `degenerate` (no variance: not a finding); for every key of `TESTS` `<test>_low`,
-        `<test>_high` (points, never clipped), `<test>_p` and `<test>_reason` (why it is NaN);
-        `caution` (why a variance is too small); the columns `COUNTS`; and `holm_p`, the contrast's
-        within the eight tasks of its question, NaN for exploratory ones.
+        the paper's eight tasks, or another preprocess or batch size in any run, kept results
+        among them), `gain` (points, of the contrast), `degenerate` (no variance: not a finding);
+        for every key of `TESTS` `<test>_gain` (what its interval is around: a mean over backbones
+        is not one over scenarios), `<test>_low`, `<test>_high` (points, never clipped),
+        `<test>_p` and `<test>_reason` (why it is NaN); `caution` (why a variance is too small);
+        the columns `COUNTS`; and `holm_p`, the contrast's within the eight tasks of its question,
+        NaN for exploratory ones.
     """
     rows = []
     for key, a, b, cells in compared(predictions, table):
         mine = runs[(runs[PAIR] == list(key)).all(axis=1) & runs["arm"].isin([a, b])]
+        mine = mine[mine["scenario"].isin(cells["scenario"])]
         by_cell = stats.scenario_gains(cells, a, b, by="arm")
         folds = stats.paired_folds(cells, a, b, by="arm")
         found = stats.contrast_of(folds, level)
@@ -53,7 +56,7 @@ def gains(runs, predictions, table, level=0.95, n_resamples=2000, seed=0):
             "backbones": stats.over_backbones(_mean(by_cell, "backbone"), level),
             "as_published": _as_published(table, key, a, b, level),
         }
-        row = dict(zip(ARMS, [*key, a, b], strict=True)) | _kind(key[0], a, b)
+        row = dict(zip(ARMS, [*key, a, b], strict=True)) | _kind(key[0], a, b, mine["batch_size"])
         row |= {"gain": 100 * found.difference, "degenerate": found.degenerate}
         for name in TESTS:
             row |= _columns(name, tests[name])
@@ -71,7 +74,7 @@ def compared(predictions, table):
         (task, source), a, b, predictions of both arms in the scenarios of `table`.
     """
     for key, part in table[~table["phantom"].astype(bool)].groupby(PAIR, sort=False):
-        if (arms := pair(part["arm"])) is not None:
+        if (arms := sides(part)) is not None:
             both = set(part.loc[part["arm"].isin(arms), "scenario"])
             mine = (predictions[PAIR] == list(key)).all(axis=1)
             mine &= predictions["arm"].isin(arms) & predictions["scenario"].isin(both)
@@ -117,7 +120,7 @@ def gain_by(table, by):
     """
     parts = []
     for key, part in table.groupby(PAIR, sort=False):
-        if (arms := pair(part["arm"])) is not None:
+        if (arms := sides(part)) is not None:
             wide = part.pivot(index=["scenario", by], columns="arm", values="auc")
             gain = (100 * (wide[arms[0]] - wide[arms[1]])).dropna()
             found = gain.groupby(by).agg(gain="mean", n_scenarios="size").reset_index()
@@ -169,11 +172,12 @@ def _as_published(table, key, a, b, level):
 
 
 def _columns(name, test):
-    """A test's interval in points and its P, as columns."""
+    """A test's estimate and interval in points and its P, as columns."""
     if test is None:
-        bare = {f"{name}_{part}": math.nan for part in ("low", "high", "p")}
+        bare = {f"{name}_{part}": math.nan for part in ("gain", "low", "high", "p")}
         return bare | {f"{name}_reason": "one scenario"}
-    found = {f"{name}_{side}": 100 * getattr(test, side) for side in ("low", "high")}
+    points = {"gain": test.difference, "low": test.low, "high": test.high}
+    found = {f"{name}_{part}": 100 * value for part, value in points.items()}
     return found | {f"{name}_p": test.p, f"{name}_reason": getattr(test, "reason", "")}
 
 
@@ -188,9 +192,9 @@ def _with_holm(table):
     return table
 
 
-def _kind(task, a, b):
+def _kind(task, a, b, batch_sizes):
     """Whether this is the study's own question, and whether it is outside the paper's family."""
     inits = tuple(arm.partition(", ")[0] for arm in (a, b))
-    usual = official(a) and official(b)
+    usual = official(a) and official(b) and set(batch_sizes) == {BATCH_SIZE}
     outside = task not in set(published.tasks()["task"]) or not usual
     return {"study": inits == STUDY_PAIR and usual, "exploratory": outside}

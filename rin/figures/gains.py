@@ -29,7 +29,7 @@ def procedures(gains, labels, level=0.95):
         name = f"{one.task}: {one.a} − {one.b}"
         for test, label in labels.items():
             limits = {side: getattr(one, f"{test}_{side}") for side in ("low", "high")}
-            gain = one.gain if not np.isnan(limits["low"]) else np.nan
+            gain = getattr(one, f"{test}_gain") if not np.isnan(limits["low"]) else np.nan
             rows.append(
                 {"task": label.replace(" (", "\n("), "series": name, "gain": gain, **limits}
             )
@@ -40,7 +40,10 @@ def procedures(gains, labels, level=0.95):
 
 
 def backbones(table, gains):
-    """The gain of every backbone, with the mean and the interval over backbones.
+    """The gain of every backbone, with their mean and its interval.
+
+    The mean over backbones is another one than the gain, the mean over scenarios, where backbones
+    have unlike numbers of scenarios.
 
     Args:
         table: of `rin.comparison.backbone_gains`.
@@ -54,7 +57,7 @@ def backbones(table, gains):
     for y, one in enumerate(gains.itertuples()):
         if not np.isnan(one.backbones_low):
             ax.hlines(y, one.backbones_low, one.backbones_high, color="0.5", linewidth=2)
-        ax.plot(one.gain, y, "|", color="0.2", markersize=16)
+        ax.plot(one.backbones_gain, y, "|", color="0.2", markersize=16)
     for color, marker, (name, part) in zip(
         PALETTE, ARM_MARKERS, table.groupby("backbone", sort=False), strict=False
     ):
@@ -111,15 +114,16 @@ def verdict(table, level=0.95):
 
     Args:
         table: of `rin.verdict.forest_rows`: task, series, gain, low, high (points; NaN where
-            nothing was run).
+            there is none) and rerun (False: nothing was run).
         level: coverage, for the label.
 
     Returns:
         The Figure.
     """
     ax = _forest(table, level)
-    for text in ax.texts:
-        if text.get_text() == "not available":
+    drawn = [one for _, part in table.groupby("series", sort=False) for one in part["rerun"]]
+    for text, rerun in zip(ax.texts, drawn, strict=True):  # a forest writes series by series
+        if not rerun:
             text.set(text=NOT_RERUN, color="0.45", style="italic")
     return ax.figure
 

@@ -68,7 +68,8 @@ def updates(table, own, phantom, momentum=0.99):
 
     Args:
         table: of `rin.why.published_updates`; tasks of unknown size are left out.
-        own: `(n,)` numbers of updates of the page's own runs; may be empty.
+        own: `(n,)` numbers of updates of the page's own runs in which a batch norm trains, so no
+            `head` runs; may be empty.
         phantom: whether the own runs are of phantoms, and to watermark.
         momentum: of batch norm.
 
@@ -91,7 +92,8 @@ def updates(table, own, phantom, momentum=0.99):
             at = several[["n_updates", "kept"]].iloc[0]
             ax.annotate(", ".join(several["task"]), at, (3, 4 * side), **where)
     if len(own):
-        ax.plot(own, momentum**own, "x", color="0.1", markersize=9, label="the runs of this page")
+        look = {"color": "0.1", "markersize": 9, "label": "the runs of this page that train it"}
+        ax.plot(own, momentum**own, "x", **look)
     ax.set(
         xscale="log", xlim=(0.8, 2.5 * most), xlabel="weight updates of a run", ylim=(-0.45, 1.05)
     )

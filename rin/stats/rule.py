@@ -11,7 +11,8 @@ def verdict(contrast_p_holm, nadeau_bengio=None, backbones=None, degenerate=Fals
 
     Each claim needs the one before it: for these networks, by the contrast; and for other training
     sets, by Nadeau and Bengio's test; and for other backbones, by the test over them. A test that
-    does not exist for the task is skipped, and said.
+    does not exist for the task is skipped, and said. P values have no sign: a test whose estimate
+    points elsewhere than the contrast's supports no claim, so the caller gives P = 1 for it.
 
     Args:
         contrast_p_holm: P of `rin.stats.contrast` after Holm over the family; NaN when missing.

@@ -5,7 +5,7 @@
 from rin.why.changed import changes, lines
 from rin.why.expected import TRAINED_ON, predictions, published_updates, shrinkage, updates
 from rin.why.gaps import gaps, levels, pair, rank_correlations
-from rin.why.tables import WhyError, fed, gather, read, write
+from rin.why.tables import WhyError, fed, gather, needed, read, write
 
 __all__ = [
     "TRAINED_ON",
@@ -16,6 +16,7 @@ __all__ = [
     "gather",
     "levels",
     "lines",
+    "needed",
     "pair",
     "predictions",
     "published_updates",

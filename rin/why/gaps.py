@@ -4,32 +4,27 @@ import math
 
 import pandas as pd
 
-from rin import stats
+from rin import comparison, judge, stats
 
 SETTING = ["preprocess", "batch_size"]
-STUDY_PAIR = ("radimagenet", "imagenet")
 COUNTS = ["n_scenarios", "n_folds", "n_images", "n_groups"]
 FOUND = ["low", "high", "p", "degenerate", "reason", *COUNTS]
 
 
-def pair(inits):
-    """The two inits that are compared: RadImageNet and ImageNet, else a pretrained one and random.
+def pair(runs):
+    """The two inits that are compared: the first of `rin.comparison.pairs` that ran together.
 
     Args:
-        inits: names of inits; those that are not random come from files.
+        runs: of `rin.why.gather` or `rin.why.read`.
 
     Returns:
-        (a, b); None when there is no such pair.
-
-    >>> pair(["random", "imagenet", "radimagenet"])
-    ('radimagenet', 'imagenet')
-    >>> pair(["random", "Pretrained-1a2b3c"])
-    ('Pretrained-1a2b3c', 'random')
+        (a, b), which share a scenario under one preprocess and batch size; None when no two do.
     """
-    if set(STUDY_PAIR) <= set(inits):
-        return STUDY_PAIR
-    others = sorted(set(inits) - {"random"}, key=lambda name: (name not in STUDY_PAIR, name))
-    return (others[0], "random") if others and "random" in set(inits) else None
+    ran = runs.assign(arm=judge.arms(runs)).groupby("arm")["scenario"].agg(set)
+    for a, b in comparison.pairs(ran.index):
+        if ran[a] & ran[b]:
+            return a.partition(", ")[0], b.partition(", ")[0]
+    return None
 
 
 def levels(runs, predictions):
@@ -93,11 +88,12 @@ def rank_correlations(table, factors):
 
     Returns:
         DataFrame `preprocess`, `batch_size`, `rho` (Spearman's, of gap and factor; NaN below three
-        backbones), `n_backbones`.
+        backbones), `n_backbones` (that have a gap).
     """
     joined = table.merge(factors[["backbone", "factor"]], on="backbone", validate="many_to_one")
     rows = []
     for key, part in joined.groupby(SETTING):
+        part = part.dropna(subset=["difference", "factor"])
         several = len(part) > 2
         rho = part["difference"].corr(part["factor"], method="spearman") if several else math.nan
         rows.append((*key, rho, len(part)))

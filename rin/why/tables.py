@@ -27,7 +27,11 @@ def gather(runs_dir, task):
     Raises:
         rin.judge.JudgeError: no run, or runs that can't be judged together.
     """
-    runs, predictions = judge.gather(paths.resolve(runs_dir), task)
+    return needed(*judge.gather(paths.resolve(runs_dir), task))
+
+
+def needed(runs, predictions):
+    """What this question needs of the two tables of `rin.judge.gather`, as `gather` returns it."""
     return runs.reindex(columns=RUN + COUNTS), predictions[RUN + TESTED]
 
 
