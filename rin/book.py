@@ -375,7 +375,8 @@ def _retitle(notebook, title):
     first = notebook.cells[0]
     if title:
         head, *rest = first.source.split("\n")
-        first.source = "\n".join([f"{head}: {title}", *rest])
+        between = ", " if ":" in head else ": "
+        first.source = "\n".join([f"{head}{between}{title}", *rest])
 
 
 def _with_copies(toc, copies):

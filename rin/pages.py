@@ -3,6 +3,7 @@
 import base64
 import html
 import re
+from functools import partial
 from pathlib import Path
 
 from IPython.display import HTML, Markdown
@@ -10,15 +11,15 @@ from IPython.display import HTML, Markdown
 from rin import paths
 
 BANNER = """<div class="admonition warning"><p class="admonition-title">Phantom images</p>
-<p>This page ran on synthetic images that only look like the real ones. It shows that the way from
-the files to the statistics works. No number on it is a finding about any weights or any
+<p>{} synthetic images that only look like the real ones. It shows that the way from the files to
+the statistics works. No number from them is a finding about any weights or any
 disease.</p></div>"""
 ABOUT = "about.md"
 
 
-def banner(phantom):
-    """The phantom banner as HTML; nothing for real images."""
-    return HTML(BANNER if phantom else "")
+def banner(phantom, begins="This page ran on"):
+    """The phantom banner as HTML; nothing for real images. `begins` its first sentence."""
+    return HTML(BANNER.format(begins) if phantom else "")
 
 
 def about(folder):
@@ -58,7 +59,7 @@ def table(frame, name, folder=None, digits=3, caption="", shown=None, rows=None)
     body = part.to_html(
         index=False,
         border=0,
-        float_format=lambda value: _number(value, digits),
+        formatters=_formatters(part, digits),
         na_rep="n/a",
         classes="dataframe",
     )
@@ -84,9 +85,19 @@ def keep(frame, name, folder):
     return file
 
 
+def _formatters(frame, digits):
+    """What writes the numbers of each column of floats."""
+    floats = frame.select_dtypes("float")
+    counts = {name for name in floats if _are_counts(floats[name].dropna())}
+    return {name: partial(_number, digits=0 if name in counts else digits) for name in floats}
+
+
+def _are_counts(values):
+    """Whether all are whole, as means of counts may be; 0 and 1 alone may be scores."""
+    return bool((values == values.round()).all()) and values.max() >= 2
+
+
 def _number(value, digits):
-    if value >= 2 and value == int(value):
-        return f"{value:.0f}"  # a mean of counts
     text = f"{value:.{digits}f}"
     reads_as_zero = value != 0 and float(text) == 0  # a learning rate, a P value
     return f"{value:.{digits}g}" if reads_as_zero else text

@@ -451,7 +451,7 @@ def test_kept_results_are_said_to_answer_another_question():
     kept = [cell(arm, s, source="kept result") for arm, s in (("pretrained", A), ("random", B))]
     table = comparison.scenarios(*together(*kept))
     lines = comparison.gain_lines(gains_of(*kept), comparison.gain_by(table, "trainable"))
-    assert len(lines) == 2 and "+22.2 in `head` runs" in lines[0]
+    assert len(lines) == 2 and "`head` +22.2 (n = 1)" in lines[0]
     assert "nothing about radiology against photographs" in lines[1]
 
 

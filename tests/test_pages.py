@@ -40,7 +40,7 @@ def test_kept_tables_say_what_they_are_of(tmp_path):
 
 def test_the_banner_stands_on_phantoms_only():
     assert "Phantom images" in pages.banner(True).data
-    assert "No number on it is a finding" in pages.banner(True).data
+    assert "No number from them is a finding" in pages.banner(True).data
     assert pages.banner(False).data == ""
 
 
@@ -48,6 +48,13 @@ def test_a_table_has_an_anchor_and_a_named_csv():
     shown = pages.table(FRAME, "summary")
     assert shown.data.startswith('<div id="summary">')
     assert '<a download="summary.csv"' in shown.data
+
+
+def test_a_column_of_counts_has_no_decimals_and_another_has_them_throughout():
+    frame = pd.DataFrame({"n_val": [12.0, 3.0], "points": [4.0, -0.6], "auc": [1.0, 0.0]})
+    page = pages.table(frame, "t", digits=1).data
+    cells = re.findall(r"<td>([^<]*)</td>", page)
+    assert cells == ["12", "4.0", "1.0", "3", "-0.6", "0.0"]
 
 
 def test_the_csv_behind_a_table_keeps_every_digit():

@@ -341,3 +341,18 @@ def test_inits_whose_native_input_is_the_official_one_are_told():
     table = why.fed(runs.assign(fed=runs["fed"].mask(b_native, "caffe")))
     assert dict(zip(table["init"], table["changes"], strict=True)) == {"a": False, "b": True}
     assert list(table["native"]) == ["official", "caffe"]
+
+
+def test_the_tally_counts_what_went_as_predicted_and_what_did_not():
+    found = pd.DataFrame(
+        {
+            "varied": ["preprocess", "preprocess", "batch_size", "batch_size", "batch_size"],
+            "low": [1.0, -1, -5, -1, 2],
+            "high": [3.0, 1, -2, 1, 2],
+            "degenerate": [False] * 4 + [True],
+        }
+    )
+    assert why.tally(found) == [
+        "preprocess 1 of 2, against it 0",
+        "batch size 0 of 2, against it 1",
+    ]

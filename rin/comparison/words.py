@@ -47,14 +47,18 @@ def gain_words(row):
 
 
 def _line(row, by_trainable):
-    parts = [f"{one.gain:+.1f} in `{one.trainable}` runs" for one in by_trainable.itertuples()]
+    parts = [
+        f"`{one.trainable}` {one.gain:+.1f} (n = {one.n_scenarios})"
+        for one in by_trainable.itertuples()
+    ]
+    apart = f"mean over n scenarios by what trained: {', '.join(parts)}" if parts else ""
     said = f"**{row.task}, {row.source}** ({row.a} − {row.b}): {gain_words(row)}"
     notes = [row.caution] if row.caution else []
     names = {"training": "other training sets", "backbones": "other backbones"}
     for test, name in names.items():
         why = getattr(row, f"{test}_reason")
         notes += [f"{name}: {why}"] if why else []
-    return "; ".join([said, ", ".join(parts)]).removesuffix("; ") + "." + _in_brackets(notes)
+    return "; ".join([said, apart]).removesuffix("; ") + "." + _in_brackets(notes)
 
 
 def _in_brackets(notes):

@@ -38,7 +38,8 @@ def levels(overview, table, phantom):
         names.append(f"{row.task}: {row.arm}")
     ax.axvline(0.5, color="0.6", linewidth=1, linestyle=":")
     ax.set_yticks(range(len(names)), names)
-    ax.set(xlabel="AUC: scenarios, mean ± SD over them; bar: best trivial baseline")
+    barred = "; bar: best trivial baseline" if overview["trivial_auc"].notna().any() else ""
+    ax.set(xlabel=f"AUC: scenarios, mean ± SD over them{barred}")
     ax.set_ylim(len(names) - 0.5, -0.5)
     return watermark(figure, phantom)
 

@@ -82,7 +82,7 @@ def against_context(table, relations):
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(10.4, 4.8), sharey=True, layout="constrained"
     )
-    ties = list(relations)
+    ties, named = list(relations), {left: [], right: []}
     for color, marker, (source, part) in zip(
         PALETTE, ARM_MARKERS, table.groupby("source", sort=False), strict=False
     ):
@@ -96,14 +96,17 @@ def against_context(table, relations):
             face = "none" if source == "published" else color
             style = {"fmt": marker, "color": color, "mfc": face, "elinewidth": 0.8}
             ax.errorbar(x, rows["gain"], yerr=error, label=_said(source, part), **style)
-        for x, one in zip(part["n_images"], part.itertuples(), strict=True):
-            left.annotate(one.task, (x, one.gain), (4, 4), textcoords="offset points", fontsize=8)
+        named[left] += zip(part["n_images"], part["gain"], part["task"], strict=True)
+        named[right] += zip(beside, known["gain"], known["task"], strict=True)
     for ax in (left, right):
         ax.axhline(0, color="0.4", linewidth=1, linestyle="--", zorder=0)
     left.set(xscale="log", xlabel="images of the dataset", ylabel=POINTS)
+    left.margins(x=0.25)  # room for the names
     wrapped = [tie.replace(", ", ",\n").replace(" and ", "\nand ") for tie in ties]
     right.set_xticks(range(len(ties)), wrapped)
     right.set(xlim=(-0.5, len(ties) - 0.5), xlabel="of the pretraining database")
+    for ax, points in named.items():
+        _name(ax, points)
     handles = left.get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper left", ncols=2, frameon=False)
     return figure
@@ -137,6 +140,17 @@ def _forest(table, level):
     if ax.get_legend():
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
     return ax
+
+
+def _name(ax, points):
+    """Names (x, y, name) right of their points, or left where another point is in the way."""
+    places = ax.transAxes.inverted().transform(ax.transData.transform([p[:2] for p in points]))
+    for place, (x, y, name) in zip(places, points, strict=True):
+        right, above = (places - place).T
+        crowded = ((right > 0) & (right < 0.25) & (np.abs(above) < 0.06)).any()
+        side = -1 if crowded else 1
+        where = {"ha": "right" if crowded else "left", "va": "center", "fontsize": 8}
+        ax.annotate(name, (x, y), (6 * side, 0), textcoords="offset points", **where)
 
 
 def _zero(ax, names):

@@ -141,6 +141,6 @@ def _finished(figure, ax, place, factors):
     ax.set_xticks([], minor=True)
     ends = max(place.values()) * 1.6, min(place.values()) / 1.6
     ax.set_xlim(*ends)  # the most shrunken first, as in the prediction
-    ax.set_xlabel("backbone, and how many times too small the official input is for ImageNet's")
+    ax.set_xlabel("backbone; ×: input scale its ImageNet weights expect, over the official one")
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     return figure

@@ -2,7 +2,7 @@
 
 # pandas is fast enough to import here; the backbones load a backend, so only `shrinkage` does.
 
-from rin.why.changed import changes, lines
+from rin.why.changed import changes, lines, tally
 from rin.why.expected import TRAINED_ON, predictions, published_updates, shrinkage, updates
 from rin.why.gaps import gaps, levels, pair, rank_correlations
 from rin.why.tables import WhyError, fed, gather, needed, read, write
@@ -23,6 +23,7 @@ __all__ = [
     "rank_correlations",
     "read",
     "shrinkage",
+    "tally",
     "updates",
     "write",
 ]

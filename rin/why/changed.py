@@ -77,6 +77,23 @@ def lines(table, level=0.95):
     return said
 
 
+def tally(table):
+    """How many changes went as predicted, the other way, or are open, for each thing varied.
+
+    Args:
+        table: of `changes`.
+
+    Returns:
+        List of texts such as "preprocess 4 of 4, against it 0".
+    """
+    said = []
+    for varied, part in table[~table["degenerate"]].groupby("varied", sort=False):
+        name = varied.replace("_", " ")
+        n, less, more = len(part), (part["low"] > 0).sum(), (part["high"] < 0).sum()
+        said.append(f"{name} {less} of {n}, against it {more}")
+    return said
+
+
 def _settings(values):
     """The values, the one that the others are compared with first."""
     known = sorted(values.unique(), reverse=values.name == "batch_size")
