@@ -31,10 +31,10 @@ def gather(runs_dir, task):
         )
     _same("data sets or splits", runs["data_fingerprint"], runs_dir)
     read = [records.read(folder) for folder in runs["folder"]]
+    told = [_settings(record) for record in read]
     for free, several in runs.groupby("trainable"):  # a bank's settings say nothing of `all`
-        settings = [str(read[i].get("settings")) for i in several.index]
+        settings = [str(told[i]) for i in several.index]
         _same(f"settings of {free} runs", settings, runs_dir)
-    told = [record.get("settings") or {} for record in read]
     known = sorted(set.intersection(*map(set, told)))  # of all kinds of runs
     values = [str([one[name] for name in known]) for one in told]
     _same(f"settings ({', '.join(known)})", values, runs_dir)
@@ -247,6 +247,12 @@ def chosen(predictions_val, arm):
     if whole.empty:
         raise JudgeError(f"no scenario of arm {arm!r} has val predictions in all of its folds")
     return whole.mean(axis=1).idxmin()
+
+
+def _settings(record):
+    """What a run was told that changes its result."""
+    told = record.get("settings") or {}
+    return {name: value for name, value in told.items() if name != "keep_weights"}
 
 
 def _same(name, values, runs_dir):

@@ -110,6 +110,20 @@ def test_what_only_all_runs_are_told_does_not_part_them_from_head_runs(tmp_path)
         judge.gather(tmp_path, "breast")
 
 
+def test_what_runs_of_both_kinds_are_told_is_the_same(tmp_path):
+    write_run(tmp_path, RIN, epochs=30, settings={"bank_dtype": "float32"})
+    write_run(tmp_path, RIN, 1, trainable="all", epochs=1, settings={"precision": "float32"})
+    with pytest.raises(judge.JudgeError, match="2 different settings \\(epochs\\)"):
+        judge.gather(tmp_path, "breast")
+
+
+def test_whether_weights_were_kept_changes_no_result(tmp_path):
+    write_run(tmp_path, RIN, settings={"keep_weights": True})
+    write_run(tmp_path, RIN, 1, settings={"keep_weights": False})
+    write_run(tmp_path, RIN, 2, trainable="all", settings={"keep_weights": False})
+    assert len(judge.gather(tmp_path, "breast")[0]) == 3
+
+
 def test_finished_runs_are_gathered_with_their_test_rows_only(tmp_path):
     write_run(tmp_path, RIN)
     write_run(tmp_path, "radimagenet, native", scores=B)
@@ -182,6 +196,8 @@ def test_a_diverged_run_enters_with_auc_one_half_and_is_counted():
     assert table.loc[S2, "auc"] == pytest.approx((0.5 + 5 / 6) / 2)
     assert list(table["n_diverged"]) == [0, 1]
     assert len(judge.complete(table.reset_index(), 2)) == 2  # it counts as any other
+    twice = table_of(*cells, diverged=[(RIN, S2, 0, 0), (RIN, S2, 1, 0)])
+    assert twice.set_index("scenario").loc[S2, "n_diverged"] == 2
 
 
 def test_a_scenario_counts_only_when_every_arm_has_every_fold():
@@ -232,6 +248,16 @@ def test_published_values_stand_beside_the_arms_of_the_paper_only():
     assert found.loc[["radimagenet, native", "random, official"], columns].isna().all(axis=None)
 
 
+def test_runs_of_another_batch_size_have_no_published_values():
+    named, unnamed = f"{RIN}, batch 32", RIN  # only several batch sizes are in the names
+    assert judge.as_published(unnamed) and not judge.as_published(unnamed, [32])
+    assert not judge.as_published(named, [32, 256])
+    assert judge.as_published(f"{RIN}, batch 256", [32, 256])
+    columns, table = ["published_mean", "published_sd"], scored(rin=[0.7, 0.8])
+    assert judge.summary(table, "breast", batch_sizes=[32])[columns].isna().all(axis=None)
+    assert judge.summary(table, "breast")[columns].to_numpy().tolist() == [[0.94, 0.05]]
+
+
 @pytest.mark.parametrize("task", [None, "pediatric", "folder"])
 def test_phantoms_and_tasks_the_paper_lacks_get_no_published_columns(task):
     found = judge.summary(scored(rin=[0.7, 0.8]), task)
@@ -254,8 +280,13 @@ def test_an_interval_is_delongs_clustered_by_group():
 
 
 def test_a_lower_level_gives_a_narrower_interval():
-    wide, narrow = (judge.intervals(cell(RIN, scores=B), level) for level in (0.95, 0.5))
-    assert wide["low"][0] < narrow["low"][0] and narrow["high"][0] < wide["high"][0]
+    two = pd.concat([cell(RIN, scores=A), cell(IMN, scores=B)])
+    for made in (
+        lambda level: judge.intervals(cell(RIN, scores=B), level),
+        lambda level: judge.paired(two, RIN, IMN, level),
+    ):
+        wide, narrow = made(0.95), made(0.5)
+        assert wide["low"][0] < narrow["low"][0] and narrow["high"][0] < wide["high"][0]
 
 
 def test_a_perfect_run_is_flagged_and_not_certain():
@@ -343,6 +374,16 @@ def test_the_scenario_with_the_lowest_val_loss_is_chosen():
 def test_both_outputs_enter_the_val_loss():
     val = val_cells(RIN, s1=[0.3], s2=[0.4])
     val.loc[val["scenario"] == "s1", "y_score_negative"] = 0.9
+    assert judge.chosen(val, RIN) == "s2"
+
+
+def test_a_network_that_is_sure_and_right_has_the_lowest_val_loss():
+    val = val_cells(RIN, s1=[0.4], s2=[0.3])
+    sure = val["scenario"] == "s1"
+    assert judge.chosen(val.assign(y_score=val.y_score.mask(sure, 1)), RIN) == "s1"
+    val.loc[sure, ["y_score", "y_score_negative"]] = 1, 0
+    assert judge.chosen(val, RIN) == "s1"
+    val.loc[sure, "y_true"] = 0  # and the highest when it is wrong
     assert judge.chosen(val, RIN) == "s2"
 
 

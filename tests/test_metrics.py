@@ -76,6 +76,10 @@ def test_over_and_underconfidence_in_one_bin_cancel_as_the_definition_has_it():
     assert metrics.report([1, 0], [1, 0])["ece"] == 0
 
 
+def test_a_score_on_an_edge_is_in_the_bin_below():
+    assert metrics.report([1, 0], [0.1, 0.05])["ece"] == pytest.approx((0.9 - 0.05) / 2)
+
+
 def test_a_score_at_the_threshold_is_called_positive():
     assert metrics.report([1, 0], [0.5, 0.49])["accuracy"] == 1
 
@@ -106,6 +110,7 @@ def test_an_undefined_metric_is_nan_and_the_others_are_not(y, score, undefined):
         ([], [], "at least one image"),
         ([0, 1], [0.1, 1.2], "`y_score` should be probabilities"),
         ([0, 1], [-3, 2], "Received: -3 to 2"),
+        ([0, 1], [-0.1, 0.5], "Received: -0.1 to 0.5"),
         ([0, 2], [0.1, 0.2], "`y_true` should be 0 or 1"),
         ([0, 1], [0.1], "as long as"),
     ],
@@ -113,6 +118,16 @@ def test_an_undefined_metric_is_nan_and_the_others_are_not(y, score, undefined):
 def test_unusable_input_is_refused(y, score, words):
     with pytest.raises(ValueError, match=words):
         metrics.report(y, score)
+
+
+@pytest.mark.parametrize("threshold", [math.nan, 95, -0.1])
+def test_a_threshold_that_is_no_probability_is_refused(threshold):
+    with pytest.raises(ValueError, match="`threshold` should be in \\[0, 1\\]"):
+        metrics.report(Y, SCORE, threshold)
+    with pytest.raises(ValueError, match="`threshold`"):
+        metrics.bootstrap(Y, SCORE, None, threshold, n_resamples=10)
+    assert metrics.report(Y, SCORE, 0)["sensitivity"] == 1  # both ends are probabilities
+    assert metrics.report(Y, SCORE, 1)["specificity"] == 1
 
 
 def test_a_resample_is_the_report_of_the_images_drawn():
@@ -135,6 +150,13 @@ def test_the_bootstrap_table_has_one_row_a_metric_around_its_estimate():
     inside = table.drop(index="ece")  # a resample adds noise to each bin, so its ECE is larger
     assert (inside["low"] <= inside["estimate"]).all()
     assert (inside["estimate"] <= inside["high"]).all()
+
+
+def test_a_lower_level_gives_narrower_intervals():
+    y, score, groups = simulated(6)
+    wide, narrow = (metrics.bootstrap(y, score, groups, level=level) for level in (0.95, 0.5))
+    assert (wide["low"] < narrow["low"]).all() and (narrow["high"] < wide["high"]).all()
+    assert (narrow["low"] < narrow["high"]).all()
 
 
 def test_the_same_seed_gives_the_same_table():

@@ -66,6 +66,19 @@ def test_the_gain_is_the_center_of_its_interval_except_for_acl(redone):
     assert redone.printed_center["acl"] == pytest.approx(5.25)
 
 
+def test_differences_are_of_the_printed_means_radimagenet_first(redone):
+    assert redone.difference["breast"] == 4  # 94 - 90 points
+    assert redone.difference["thyroid"] == 9
+    assert redone.difference["hemorrhage"] == 0
+
+
+def test_fewer_scenarios_give_wider_intervals(redone):
+    six = published.as_published(published.tasks(), n_scenarios=6).set_index("task")
+    # SDs of 5 and 10 points, t(.975, 10) = 2.2281: 2.2281 sqrt((25 + 100) / 6)
+    assert six.half_width["breast"] == pytest.approx(10.17, abs=0.005)
+    assert (six.p > redone.p).all()
+
+
 def test_a_wider_level_gives_wider_intervals(redone):
     wide = published.as_published(published.tasks(), level=0.99)
     assert (wide.half_width.to_numpy() > redone.half_width.to_numpy()).all()

@@ -429,6 +429,8 @@ def test_seeds_are_averaged_first():
     assert list(table.columns) == ["init", "scenario", "auc", "n_folds", "pooled_auc"]
     assert table.loc[0, "auc"] == near(((0.888889 + 0.666667) / 2 + 0.666667) / 2)
     assert table.loc[0, "n_folds"] == 2
+    # seed 0 wins 29 of its 36 pairs, seed 1 has fold 0 only and wins 6 of 9
+    assert table.loc[0, "pooled_auc"] == near((29 / 36 + 6 / 9) / 2)
 
 
 def test_a_fold_with_one_class_makes_the_scenario_nan():
@@ -439,6 +441,9 @@ def test_a_fold_with_one_class_makes_the_scenario_nan():
 def test_tables_without_their_columns_are_refused():
     with pytest.raises(ValueError, match="fold"):
         stats.scenario_aucs(cell("s", 0, Y, A).drop(columns="fold"))
+    for function in (stats.scenario_aucs, stats.average_roc):
+        with pytest.raises(ValueError, match="gaps in \\['seed'\\]"):
+            function(cell("s", 0, Y, A).assign(seed=[math.nan, *[0] * 5]))
     with pytest.raises(ValueError, match="scenario"):
         stats.average_roc(cell(None, 0, Y, A))
     with pytest.raises(ValueError, match="one init"):
@@ -473,6 +478,15 @@ def test_the_area_under_the_averaged_curve_is_the_mean_auc():
     curve = stats.average_roc(cells, n_points=1001)
     mean, _ = stats.mean_sd(stats.scenario_aucs(cells)["auc"])
     assert np.trapezoid(curve["tpr_mean"], curve["fpr"]) == pytest.approx(mean, abs=5e-4)
+
+
+def test_a_fold_with_more_seeds_weighs_no_more_in_the_averaged_curve():
+    seeds = [cell("s", 0, Y, A).assign(seed=0), cell("s", 0, Y, B).assign(seed=1)]
+    cells = pd.concat([*seeds, cell("s", 1, Y, Y).assign(seed=0)])
+    curve = stats.average_roc(cells, n_points=1001)
+    expected = ((8 / 9 + 6 / 9) / 2 + 1) / 2  # not (8 / 9 + 6 / 9 + 1) / 3
+    assert stats.scenario_aucs(cells)["auc"][0] == near(expected)
+    assert np.trapezoid(curve["tpr_mean"], curve["fpr"]) == pytest.approx(expected, abs=5e-4)
 
 
 # --- Import -------------------------------------------------------------------------------------

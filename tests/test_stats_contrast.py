@@ -39,17 +39,18 @@ def table(*cells):
 ONE = table(both(A, B))
 TWO = table(both(A, B), both(A2, B2, "t", backbone="densenet121"))
 FOLDS = table(both(A, B), both(FOLD_2_A, FOLD_2_B, fold=1, y=FOLD_2_Y))
+SEEDS = table(cell(RIN, A), cell(RIN, A2, seed=1), cell(IMN, B), cell(IMN, B2, seed=1))
 
 
 def noisy(n_scenarios=3, n_folds=2, n=40, seed=0, n_levels=9, n_groups=25):
-    """Tied scores of both inits, several images a group."""
+    """Scores of both inits, tied within classes and between them; several images a group."""
     rng = np.random.default_rng(seed)
     cells = []
     for fold in range(n_folds):
         y = (rng.permutation(n) % 3 == 0).astype(int)
         groups = rng.integers(0, n_groups, n)
         for i in range(n_scenarios):
-            a, b = rng.integers(0, n_levels, (2, n)) / n_levels + 0.3 * y
+            a, b = (rng.integers(0, n_levels, (2, n)) + 3 * y) / n_levels
             cells.append(both(a, b, f"s{i}", fold, y, groups, backbone=f"b{i % 2}"))
     return table(*cells)
 
@@ -175,8 +176,7 @@ def test_one_scenario_many_times_is_not_more_evidence():
 
 
 def test_seeds_are_averaged_on_components():
-    seeds = [cell(RIN, A), cell(RIN, A2, seed=1), cell(IMN, B), cell(IMN, B2, seed=1)]
-    found = stats.contrast(table(*seeds), RIN, IMN)
+    found = stats.contrast(SEEDS, RIN, IMN)
     assert (found.difference, found.variance) == (near(0.333333), near(0.0370370))
     uneven = stats.contrast(table(cell(RIN, A), cell(IMN, B), cell(IMN, B, seed=1)), RIN, IMN)
     assert (uneven.difference, uneven.variance) == (near(0.222222), near(0.0246914))
@@ -203,6 +203,13 @@ def test_a_difference_without_variance_is_degenerate():
     assert (same.difference, same.p, same.z, same.degenerate) == (0, 1, 0, False)
 
 
+def test_gains_that_cancel_but_for_rounding_are_no_difference():
+    a, b, c = [4, 5, 1, 3, 0, 2], [3, 0, 5, 2, 1, 4], [3, 0, 4, 2, 5, 1]
+    found = stats.contrast(table(both(a, b, "s"), both(b, c, "t"), both(c, a, "u")), RIN, IMN)
+    assert (found.difference, found.p, found.z, found.degenerate) == (0, 1, 0, False)
+    assert found.reason == "variance 0 with difference 0"
+
+
 def test_a_fold_with_too_few_groups_is_nan_and_named():
     few = table(ONE, both([0.9, 0.3, 0.1], [0.8, 0.2, 0.1], fold=1, y=[1, 0, 0]))
     found = stats.contrast(few, RIN, IMN)
@@ -215,7 +222,10 @@ def test_a_fold_with_too_few_groups_is_nan_and_named():
 
 def test_groups_in_several_folds_are_said():
     split = FOLDS.assign(group=FOLDS["row"] % 100)
-    assert stats.contrast(split, RIN, IMN).caution.startswith("5 groups are in several folds")
+    found = stats.contrast(split, RIN, IMN)
+    assert found.caution.startswith("5 groups are in several folds")
+    assert (found.n_images, found.n_groups) == (11, 6)  # different ones
+    assert list(found.folds["n_groups"]) == [6, 5]
 
 
 def test_a_scenarios_contrast_is_the_experiments_comparison():
@@ -232,6 +242,22 @@ def test_a_scenarios_contrast_is_the_experiments_comparison():
         found = stats.contrast(part, *experiment.INITS)
         assert (found.difference, found.p) == (near(row.difference, 1e-12), near(row.p, 1e-12))
         assert (found.n_images, found.n_groups) == (row.n_images, row.n_groups)
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        lambda level: stats.contrast(FOLDS, RIN, IMN, level=level),
+        lambda level: stats.patient_bootstrap(FOLDS, RIN, IMN, n_resamples=200, level=level),
+        lambda level: stats.nadeau_bengio([0.04, 0.06, 0.01], 0.25, level),
+        lambda level: stats.over_backbones([0.04, 0.06, 0.01], level),
+    ],
+    ids=["contrast", "patient_bootstrap", "nadeau_bengio", "over_backbones"],
+)
+def test_a_lower_level_gives_a_narrower_interval(test):
+    wide, narrow = test(0.95), test(0.5)
+    assert wide.low < narrow.low < narrow.high < wide.high
+    assert (narrow.difference, narrow.p) == (wide.difference, wide.p)
 
 
 # --- Gains, folds and backbones -------------------------------------------------------------------
@@ -306,7 +332,7 @@ def test_the_ratio_of_test_to_training_counts_units_not_images():
 
 
 def test_weights_of_one_return_the_gain():
-    for predictions in (TWO, FOLDS, noisy()):
+    for predictions in (TWO, FOLDS, SEEDS, noisy()):
         for fold in stats.paired_folds(predictions, RIN, IMN):
             expected = gains.gain_components(fold)[0].mean()
             found = resampling.weighted_gains(fold, [np.ones((1, len(fold.y_true)))])
@@ -381,6 +407,10 @@ def test_resamples_without_a_class_are_left_out_and_counted():
     mixed = mixed[~((mixed.fold == 0) & (mixed["row"].isin([4, 5])))]
     drawn = stats.patient_bootstrap(mixed, RIN, IMN, n_resamples=200)
     assert 0 < drawn.n_valid < 200 and not math.isnan(drawn.p)
+    certain = mixed.assign(y_score=mixed.y_true * np.where(mixed.init == RIN, 1, -1))
+    found = stats.patient_bootstrap(certain, RIN, IMN, n_resamples=200)  # each gain is 1
+    assert (found.difference, found.low, found.n_valid) == (1, 1, drawn.n_valid)
+    assert found.p == near(2 / (found.n_valid + 1), 1e-12)
     one_class = table(ONE, both([0.9, 0.3], [0.8, 0.2], fold=1, y=[0, 0]))
     drawn = stats.patient_bootstrap(one_class, RIN, IMN, n_resamples=10)
     assert math.isnan(drawn.p) and drawn.reason == "only one class in folds [1]"

@@ -77,7 +77,8 @@ def test_pitman_and_morgan_knows_nothing_of_a_constant_shift():
 def dices(gains=(0.1, 0.3, 0.05, -0.02), groups="ggab", base=0.3, scenarios=("s", "t")):
     """Dice of two arms whose means over scenarios differ by `gains`, an image each."""
     rows = []
-    for row, (gain, group) in enumerate(zip(gains, groups, strict=True)):
+    bases = np.broadcast_to(base, len(gains))
+    for row, (gain, group, base) in enumerate(zip(gains, groups, bases, strict=True)):
         for i, scenario in enumerate(scenarios):
             shift = 0.02 * (2 * i - len(scenarios) + 1)
             facts = {"row": row, "group": group, "scenario": scenario}
@@ -94,6 +95,8 @@ def test_the_worked_dice_is_tested_over_groups():
     assert test.normality.p == near(stats.shapiro([0.2, 0.05, -0.02]).p)
     assert (test.n_images, test.n_groups, test.n_scenarios) == (4, 3, 2)
     assert (test.n_left_out, test.n_incomplete, test.reason) == (0, 0, "")
+    uneven = stats.dice_test(dices(base=(0.3, 0.3, 0.5, 0.1)))  # a alone is spread otherwise
+    assert uneven.normality.p == near(test.normality.p)
     by_image = stats.dice_test(dices(groups="ghab"))
     assert (by_image.t.statistic, by_image.t.p) == (near(1.564240), near(0.215718))
 
@@ -134,6 +137,11 @@ def test_correct_cells_only_says_how_many_images_lack_some():
     assert (test.n_images, test.n_incomplete) == (4, 2)
 
 
+def test_dice_is_averaged_over_an_images_cells_before_its_group():
+    test = stats.dice_test(dices().drop(index=[0]))  # image 0 keeps 0.14, image 1 has 0.3
+    assert test.difference == near(((0.14 + 0.3) / 2 + 0.05 - 0.02) / 3)
+
+
 def test_one_group_gives_no_dice_test():
     test = stats.dice_test(dices(groups="gggg"))
     assert math.isnan(test.t.p) and test.reason == "too few groups with a mask: 1; 2 needed"
@@ -142,6 +150,13 @@ def test_one_group_gives_no_dice_test():
     assert not math.isnan(two.t.p) and math.isnan(two.normality.p)
     none = stats.dice_test(dices().assign(dice_a=math.nan, dice_b=math.nan))
     assert (none.n_images, none.n_left_out) == (0, 4) and math.isnan(none.difference)
+
+
+@pytest.mark.parametrize("gain", [0, 0.125])
+def test_arms_that_differ_alike_in_every_group_have_no_dice_test(gain):
+    test = stats.dice_test(dices([gain] * 4))
+    assert test.difference == near(gain) and math.isnan(test.t.p) and math.isnan(test.low)
+    assert test.reason == "the arms differ alike in every group"
 
 
 @pytest.mark.parametrize(
@@ -224,9 +239,11 @@ def test_every_image_twice_in_a_patient_does_not_narrow_calibration():
     clustered = stats.calibration(*twice, patients=np.tile(np.arange(300), 2))
     naive = stats.calibration(*twice)
     assert clustered.slope == near(once.slope)
-    assert (
-        clustered.slope_high == near(once.slope_high, 0.01) and naive.slope_high < once.slope_high
-    )
+    for name in ("slope_high", "intercept_high", "in_the_large_high"):
+        assert getattr(clustered, name) == near(getattr(once, name), 0.01)
+        assert getattr(naive, name) < getattr(once, name) - 0.01
+    with pytest.raises(ValueError, match="`patients` should be three or more. Received: 1"):
+        stats.calibration(y, score, patients=["p"] * 300)
 
 
 NEARLY = np.r_[np.linspace(0.1, 0.5 - 1e-3, 30), 0.5]  # one pair in the wrong order, by 1e-9
@@ -246,6 +263,25 @@ NEARLY = np.r_[np.linspace(0.1, 0.5 - 1e-3, 30), 0.5]  # one pair in the wrong o
 def test_calibration_refuses_what_has_no_slope(y, score, words):
     with pytest.raises(ValueError, match=words):
         stats.calibration(y, score)
+
+
+@pytest.mark.parametrize(
+    ("test", "what"),
+    [
+        (lambda level: stats.paired_t([0.2, 0.05, 0], [0, 0, 0.02], level), ""),
+        (lambda level: stats.dice_test(dices(), level), ""),
+        *[
+            (lambda level: stats.calibration(*drawn_with(1, 0, n=200), level), what)
+            for what in ("slope_", "intercept_", "in_the_large_")
+        ],
+    ],
+    ids=["paired_t", "dice_test", "slope", "intercept", "in_the_large"],
+)
+def test_a_lower_level_gives_a_narrower_interval(test, what):
+    wide, narrow = test(0.95), test(0.5)
+    assert getattr(wide, what + "low") < getattr(narrow, what + "low")
+    assert getattr(narrow, what + "low") < getattr(narrow, what + "high")
+    assert getattr(narrow, what + "high") < getattr(wide, what + "high")
 
 
 # --- The verdict ----------------------------------------------------------------------------------
@@ -279,6 +315,13 @@ def test_the_verdict_takes_results_as_they_come():
     assert stats.verdict(0.01, stats.nadeau_bengio([0.1], 0.3), backbones) == stats.verdict(
         0.01, None, 0.03
     )
+
+
+def test_a_higher_level_asks_for_a_smaller_p_of_every_test():
+    assert stats.verdict(0.03, level=0.99) == "not shown"
+    words = "shown for {N}; not shown for {S} and {B}".format(**NAMES)
+    assert stats.verdict(0.005, 0.03, 0.005, level=0.99) == words
+    assert stats.verdict(0.07, 0.07, 0.07, level=0.9) == stats.verdict(0.01, 0.01, 0.01)
 
 
 def test_a_difference_without_variance_is_no_finding():

@@ -68,8 +68,8 @@ def calibration(y_true, y_score, level=0.95, patients=None):
     how = {"disp": 0}
     if patients is not None:
         groups = codes(patients, len(y_true))
-        if not groups.any():
-            raise ValueError("`patients` should be two or more. Received: one")
+        if groups.max() < 2:  # two parameters need more clusters than two
+            raise ValueError(f"`patients` should be three or more. Received: {groups.max() + 1}")
         how |= {"cov_type": "cluster", "cov_kwds": {"groups": groups}}
     alpha = 1 - usable_level(level)
     both = _fitted(Logit(y_true, np.column_stack([logit, ones])), how)
