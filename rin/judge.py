@@ -23,6 +23,8 @@ def gather(runs_dir, task):
 
     Raises:
         JudgeError: no finished run, or runs of different data, settings, classifiers or weights.
+            Epochs may differ between head, top10 and all; `n_updates` says how many steps came of
+            them.
     """
     runs = records.training_runs(runs_dir, task)
     if runs.empty:
@@ -35,7 +37,7 @@ def gather(runs_dir, task):
     for free, several in runs.groupby("trainable"):  # a bank's settings say nothing of `all`
         settings = [str(told[i]) for i in several.index]
         _same(f"settings of {free} runs", settings, runs_dir)
-    known = sorted(set.intersection(*map(set, told)))  # of all kinds of runs
+    known = sorted(set.intersection(*map(set, told)) - {"epochs"})  # of all kinds of runs
     values = [str([one[name] for name in known]) for one in told]
     _same(f"settings ({', '.join(known)})", values, runs_dir)
     _same("classifiers", runs["classifier"], runs_dir)  # a scenario's name doesn't tell them apart

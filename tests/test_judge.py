@@ -111,9 +111,12 @@ def test_what_only_all_runs_are_told_does_not_part_them_from_head_runs(tmp_path)
 
 
 def test_what_runs_of_both_kinds_are_told_is_the_same(tmp_path):
-    write_run(tmp_path, RIN, epochs=30, settings={"bank_dtype": "float32"})
-    write_run(tmp_path, RIN, 1, trainable="all", epochs=1, settings={"precision": "float32"})
-    with pytest.raises(judge.JudgeError, match="2 different settings \\(epochs\\)"):
+    write_run(tmp_path, RIN, epochs=30, settings={"augmentation": "none"})
+    whole = {"trainable": "all", "epochs": 10}
+    write_run(tmp_path, RIN, 1, **whole, settings={"augmentation": "none", "devices": 1})
+    assert len(judge.gather(tmp_path, "breast")[0]) == 2, "epochs may differ"
+    write_run(tmp_path, RIN, 2, trainable="top10", settings={"augmentation": "official"})
+    with pytest.raises(judge.JudgeError, match="2 different settings \\(augmentation\\)"):
         judge.gather(tmp_path, "breast")
 
 
