@@ -59,7 +59,8 @@ def table(frame, name, folder=None, digits=3, caption="", shown=None, rows=None)
     body = part.to_html(
         index=False,
         border=0,
-        formatters=_formatters(part, digits),
+        formatters=[_formatter(part.iloc[:, n], digits) for n in range(part.shape[1])],
+        float_format=lambda value: _number(value, digits),
         na_rep="n/a",
         classes="dataframe",
     )
@@ -85,16 +86,16 @@ def keep(frame, name, folder):
     return file
 
 
-def _formatters(frame, digits):
-    """What writes the numbers of each column of floats."""
-    floats = frame.select_dtypes("float")
-    counts = {name for name in floats if _are_counts(floats[name].dropna())}
-    return {name: partial(_number, digits=0 if name in counts else digits) for name in floats}
+def _formatter(column, digits):
+    """What writes the numbers of a column of floats; None for others.
 
-
-def _are_counts(values):
-    """Whether all are whole, as means of counts may be; 0 and 1 alone may be scores."""
-    return bool((values == values.round()).all()) and values.max() >= 2
+    Whole numbers alone are counts, or means of them, but 0 and 1 alone may be scores.
+    """
+    if column.dtype.kind != "f":
+        return None
+    known = column.dropna()
+    are_counts = bool((known == known.round()).all()) and known.max() >= 2
+    return partial(_number, digits=0 if are_counts else digits)
 
 
 def _number(value, digits):

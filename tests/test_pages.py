@@ -55,6 +55,11 @@ def test_a_column_of_counts_has_no_decimals_and_another_has_them_throughout():
     page = pages.table(frame, "t", digits=1).data
     cells = re.findall(r"<td>([^<]*)</td>", page)
     assert cells == ["12", "4.0", "1.0", "3", "-0.6", "0.0"]
+    twice = pd.DataFrame([[2.0, 0.25, None]], columns=["n", "n", "text"])
+    assert (
+        "<td>2</td>" in pages.table(twice, "t").data
+        and "<td>0.250</td>" in pages.table(twice, "t").data
+    )
 
 
 def test_the_csv_behind_a_table_keeps_every_digit():
