@@ -257,6 +257,7 @@ def test_the_summary_names_both_spreads(made):
     counts = [row[key] for key in ("n_images", "n_groups", "n_scenarios", "n_without", "n_blank")]
     assert counts == [3, 2, 2, 1, 0]
     assert row["pointing"] == near((3 + 2) / 6) and row["coverage"] == 0.5
+    assert row["right"] == tables.overlaps(*made.inputs)["correct"].mean() == 1
 
 
 def test_a_summary_may_be_told_apart_by_what_was_trained(made):

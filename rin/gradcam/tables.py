@@ -147,7 +147,8 @@ def summary(table, by=("arm",)):
         `sd_over_scenarios` (of their means), `sd_over_groups` (of the groups' means, each image
         averaged over scenarios first; both ddof 1), `chance`, `pointing`, `coverage`, `n_images`
         and `n_groups` with a lesion, `n_scenarios`, `n_without` (images without a lesion, which
-        have no Dice) and `n_blank` (blank maps of images with one, which count as 0).
+        have no Dice), `n_blank` (blank maps of images with one, which count as 0) and `right` (the
+        share of all predictions that are).
     """
     rows = []
     for names, part in table.groupby([*by], sort=False):
@@ -160,7 +161,8 @@ def summary(table, by=("arm",)):
         row |= {key: means[key].mean() for key in ALSO}
         row |= {"n_images": len(image), "n_groups": len(group), "n_scenarios": len(means)}
         without = part.loc[~part["has_mask"], "row"].nunique()
-        rows.append(row | {"n_without": without, "n_blank": int(lesion["blank"].sum())})
+        row |= {"n_without": without, "n_blank": int(lesion["blank"].sum())}
+        rows.append(row | {"right": part["correct"].mean()})
     return pd.DataFrame(rows)
 
 
