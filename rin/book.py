@@ -210,7 +210,7 @@ def verify(root):
 
 
 def faults(notebook):
-    """What is wrong with an executed notebook: errors, cells not run, no end of the run."""
+    """What is wrong with an executed notebook: errors, cells not run, no end, names of objects."""
     found = []
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type != "code":
@@ -221,6 +221,8 @@ def faults(notebook):
             found.append(f"cell {number} is papermill's error mark")
         if cell.execution_count is None and cell.source.strip():
             found.append(f"cell {number} was not run")
+        if any(output.get("data", {}).get("text/markdown") == "" for output in cell.outputs):
+            found.append(f"cell {number} shows an empty text, and so the name of its class")
     if not notebook.metadata.get("papermill", {}).get("end_time"):
         found.append("its run has no end")
     return found

@@ -29,11 +29,11 @@ def about(folder):
         folder: of kept tables; "" for none.
 
     Returns:
-        Markdown.
+        Markdown, or empty HTML: empty Markdown would show as the name of its class.
     """
     file = paths.resolve(folder) / ABOUT
     known = bool(folder) and file.is_file()
-    return Markdown(file.read_text(encoding="utf-8") if known else "")
+    return Markdown(file.read_text(encoding="utf-8")) if known else HTML("")
 
 
 def table(frame, name, folder=None, digits=3, caption="", shown=None, rows=None):

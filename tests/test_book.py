@@ -75,6 +75,9 @@ def test_an_error_a_half_run_page_and_a_run_without_end_are_faults():
     marked = executed("x")
     marked.cells[0].metadata["tags"] = ["papermill-error-cell-tag"]
     assert book.faults(marked) == ["cell 0 is papermill's error mark"]
+    empty = executed("display(Markdown(''))")
+    empty.cells[0].outputs = [nbformat.v4.new_output("display_data", {"text/markdown": ""})]
+    assert book.faults(empty) == ["cell 0 shows an empty text, and so the name of its class"]
 
 
 def test_the_demo_plans_every_task_with_all_backbones_and_all_24_scenarios_once():

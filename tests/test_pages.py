@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from IPython.display import HTML
 
 from rin import pages
 
@@ -34,6 +35,7 @@ def cells(shown):
 
 def test_kept_tables_say_what_they_are_of(tmp_path):
     assert pages.about("").data == "" and pages.about(tmp_path).data == ""
+    assert isinstance(pages.about(""), HTML), "empty Markdown would show as the name of its class"
     (tmp_path / "about.md").write_text("Real images.")
     assert pages.about(tmp_path).data == "Real images."
 
