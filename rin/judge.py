@@ -5,6 +5,8 @@ import pandas as pd
 
 from rin import published, records, stats
 
+BATCH_SIZE = 256  # of the study, for most tasks
+
 
 class JudgeError(ValueError):
     """Runs that can't be judged together."""
@@ -104,7 +106,7 @@ def complete(table, n_folds):
     return whole[whole["scenario"].isin(everywhere.index[everywhere])].reset_index(drop=True)
 
 
-def summary(table, task=None, batch_sizes=(256,)):
+def summary(table, task=None, batch_sizes=(BATCH_SIZE,)):
     """Mean ± SD of the scenario AUCs of every arm, beside the published values where asked for.
 
     Args:
@@ -130,7 +132,7 @@ def summary(table, task=None, batch_sizes=(256,)):
     return pd.DataFrame(rows)
 
 
-def as_published(arm, batch_sizes=(256,)):
+def as_published(arm, batch_sizes=(BATCH_SIZE,)):
     """Whether an arm has the paper's preprocess and batch size.
 
     Args:
@@ -142,7 +144,7 @@ def as_published(arm, batch_sizes=(256,)):
     """
     _, preprocess, *batch = arm.split(", ")
     sizes = batch or [f"batch {size}" for size in batch_sizes]
-    return preprocess == "official" and set(sizes) == {"batch 256"}
+    return preprocess == "official" and set(sizes) == {f"batch {BATCH_SIZE}"}
 
 
 def intervals(predictions, level=0.95):

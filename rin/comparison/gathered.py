@@ -3,10 +3,10 @@
 import pandas as pd
 
 from rin import datasets, experiment, judge, paths, records
+from rin.judge import BATCH_SIZE
 from rin.scenarios import Scenario
 
 KEPT_FOLDER = "pretraining"  # of the kept results
-BATCH_SIZE = 256  # of the study, for most tasks
 STUDY_PAIR = ("radimagenet", "imagenet")  # the study's question: radiology against photographs
 PAIR = ["task", "source"]  # what one comparison is about
 FACTS = ["backbone", "trainable", "learning_rate", "scenario"]

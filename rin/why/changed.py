@@ -78,7 +78,7 @@ def lines(table, level=0.95):
 
 
 def tally(table):
-    """How many changes went as predicted, the other way, or are open, for each thing varied.
+    """How many changes went as predicted, and how many the other way, for each thing varied.
 
     Args:
         table: of `changes`.
