@@ -9,7 +9,7 @@ PAGES = {"pretraining": "11_pretrain_a_backbone", "fine-tuning": "05_fine_tune_a
 HOME = "runs/nine"  # where the commands that are quoted write to
 TRAINABLES = {"head": 0, "top10": 1, "all": 2}  # in the order of the tables
 SAID = ("task", "backbones", "trainables", "epochs", "batch_size", "batch_sizes", "protocol")
-SETTINGS = ("epochs", "precision", "micro_batch", "devices", "bank_dtype")  # named as on the page
+SETTINGS = ("epochs", "precision", "micro_batch", "devices", "objective")  # named as on the page
 
 
 def pretraining(record, base, block_size):

@@ -33,8 +33,8 @@ from rin.pretraining import database, scores
 from rin.scenarios import Scenario
 
 DATABASE = "radimagenet"  # the reader of what was pretrained on
-COUNTS = ["batch_size", "n_train", "n_val", "n_test", "n_trainable", "n_updates", "n_epochs"]
-COUNTS += ["best_epoch", "diverged", "seconds"]
+COUNTS = ["objective", "batch_size", "n_train", "n_val", "n_test", "n_trainable", "n_updates"]
+COUNTS += ["n_epochs", "best_epoch", "diverged", "seconds"]
 
 
 class KeepError(ValueError):

@@ -22,7 +22,7 @@ import numpy as np
 import official_recipe
 
 from rin import backbones, runs, scenarios, training
-from rin.outcomes import one_hot
+from rin.objectives import one_hot
 from rin.prepare import Data
 
 KEY = ["backbone", "precision", "image_size", "batch_size", "backend"]

@@ -54,6 +54,7 @@ def build(
     image_size=256,
     classifier="gap",
     variant=None,
+    logits=False,
 ):
     """A backbone with its classifier, ready to compile.
 
@@ -69,10 +70,11 @@ def build(
             "flatten": flatten, sigmoid (the pediatric study).
         variant: "keras", or "torchvision" for the network that most PyTorch files were trained
             in (see `rin.weights.torch_network`); None for the one that the init needs.
+        logits: whether the softmax or sigmoid is left out, as while it trains (`rin.objectives`).
 
     Returns:
         A functional `keras.Model` from `(n, image_size, image_size, 3)` float32, preprocessed,
-        to `(n, n_classes)` probabilities.
+        to `(n, n_classes)` probabilities, or logits where asked for.
 
     Raises:
         ValueError: an argument is not one of its choices.
@@ -94,6 +96,7 @@ def build(
     else:
         features = keras.layers.Flatten(name="flatten")(base.output)
         activation = "sigmoid"
+    activation = None if logits else activation
     # float32 under a mixed precision too: bfloat16 has three digits, too few for a loss
     last = keras.layers.Dense(n_classes, activation, dtype="float32", name="classifier")
     scores = last(features)

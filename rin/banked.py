@@ -2,7 +2,7 @@
 
 import keras
 
-from rin import backbones, feed, training, views
+from rin import backbones, feed, objectives, training, views
 from rin.gradcam import closed_form
 
 TRAINABLES = ("head", "top10")
@@ -12,13 +12,13 @@ class Top:
     """The part of a network above a cut, and the variables that training can change.
 
     Args:
-        network: a model of `rin.backbones.build`.
+        network: a model of `rin.backbones.build` that gives logits.
         cut: its `rin.views.frontier`.
+        loss: of `rin.objectives.loss`.
     """
 
-    def __init__(self, network, cut):
+    def __init__(self, network, cut, loss):
         self.cut, self.model = cut, keras.Model(cut, network.output)
-        loss = "binary_crossentropy"
         self.model.compile(keras.optimizers.Adam(), loss, jit_compile=training.jit_compile())
         self.model.optimizer.build(self.model.trainable_variables)
         self.n_trainable = training.n_trainable(self.model)
@@ -53,7 +53,7 @@ class Top:
         return float(self.model.train_on_batch(_one(x), y))
 
     def predict(self, x):
-        """`(n, 2)` probabilities."""
+        """`(n, 2)` logits."""
         return self.model.predict_on_batch(_one(x))
 
 
@@ -66,9 +66,11 @@ class Networks:
     Args:
         backbone, classifier, image_size, variant: as `rin.backbones.build` takes them.
         trainables: "head", "top10" or both.
+        objective: as `rin.objectives.loss` takes it.
 
     Attributes:
-        network: the whole model.
+        network: the whole model, which gives logits.
+        loss: the objective of all tops.
         tops: dict from trainable to its `Top`.
         tensors: the KerasTensors that `forward` gives.
         which: dict from trainable to the numbers of its tensors among these.
@@ -76,13 +78,20 @@ class Networks:
     """
 
     def __init__(
-        self, backbone, trainables=TRAINABLES, classifier="gap", image_size=256, variant="keras"
+        self,
+        backbone,
+        trainables=TRAINABLES,
+        classifier="gap",
+        image_size=256,
+        variant="keras",
+        objective=objectives.OFFICIAL,
     ):
         most = "top10" if "top10" in trainables else "head"
         self.shape = {"backbone": backbone, "classifier": classifier}
         self.shape |= {"image_size": image_size, "variant": variant}
-        self.network = backbones.build(trainable=most, **self.shape)
-        self.tops = {name: Top(self.network, self._cut(name)) for name in trainables}
+        self.network = backbones.build(trainable=most, **self.shape, logits=True)
+        self.loss = objectives.loss(objective, classifier)
+        self.tops = {name: Top(self.network, self._cut(name), self.loss) for name in trainables}
         several = {id(tensor): tensor for top in self.tops.values() for tensor in top.cut}
         self.tensors, numbers = list(several.values()), {key: i for i, key in enumerate(several)}
         self.which = {name: [numbers[id(t)] for t in top.cut] for name, top in self.tops.items()}

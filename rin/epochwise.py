@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from tqdm import tqdm
 
-from rin import augment, feed, kept, views
+from rin import augment, feed, kept, objectives, views
 from rin.gradcam import closed_form
-from rin.outcomes import Outcome, one_hot, order, rows_of
+from rin.objectives import one_hot
+from rin.outcomes import Outcome, order, rows_of
 
 FORWARD_BATCH = 64  # images a pass through the frozen layers
 IDENTITY = np.array([1, 0, 0, 0, 1, 0, 0, 0], dtype=np.float32)
@@ -139,10 +140,12 @@ class Group:
         for several in _streams(alive):
             losses = self._train(several, epoch)
             values = [state.values for state in several]
-            scores, y = self._predict(several, values, "val")
-            for state, loss, found in zip(several, losses, scores, strict=True):
-                n_weights = len(self._top(state.run).weights)
-                state.outcome.add(loss, y, found, lambda s=state, n=n_weights: s.values[:n])
+            logits, y = self._predict(several, values, "val")
+            for state, loss, found in zip(several, losses, logits, strict=True):
+                n_weights, scores = len(self._top(state.run).weights), self._scores(state, found)
+                val_loss = objectives.mean_loss(self.networks.loss, y, found)
+                best_weights = lambda s=state, n=n_weights: s.values[:n]  # noqa: E731
+                state.outcome.add(loss, val_loss, scores, best_weights)
 
     def _train(self, several, epoch):
         """One epoch of runs that see the same batches; the mean loss of each."""
@@ -162,15 +165,15 @@ class Group:
         return losses / len(rows)
 
     def _predict(self, several, values, split, maps=None):
-        """Scores of runs of one fold with the values given for each; and the classes.
+        """Logits of runs of one fold with the values given for each; and the classes.
 
         `maps`, a dict from run to a list, gets the class maps of the images batch by batch.
         """
         rows = rows_of(self.data, several[0].run.fold)[split]
-        scores = [[] for _ in several]
+        logits = [[] for _ in several]
         for chunk in self._chunks(rows):
             self._fill(self.plain, chunk, None)
-            for state, value, found in zip(several, values, scores, strict=True):
+            for state, value, found in zip(several, values, logits, strict=True):
                 started, top = time.perf_counter(), self._top(state.run)
                 top.assign(value)
                 which = self.networks.which[state.run.scenario.trainable]
@@ -180,7 +183,7 @@ class Group:
             for batch in [] if maps is None else _parts(chunk, FORWARD_BATCH):
                 for run, found in self._class_maps(several, values, batch):
                     maps[run].append(found)
-        return [np.concatenate(found) for found in scores], self.data.y[rows]
+        return [np.concatenate(found) for found in logits], self.data.y[rows]
 
     def _tables(self):
         good = [state for state in self.states if not state.outcome.diverged]
@@ -188,8 +191,9 @@ class Group:
         for fold in sorted({state.run.fold for state in good}):  # one pass for all batch sizes
             several = [state for state in good if state.run.fold == fold]
             best, maps = [s.outcome.best["state"] for s in several], {s.run: [] for s in several}
-            scores, _ = self._predict(several, best, "test", maps)
-            test |= {state.run: found for state, found in zip(several, scores, strict=True)}
+            logits, _ = self._predict(several, best, "test", maps)
+            for state, found in zip(several, logits, strict=True):
+                test[state.run] = self._scores(state, found)
             for state, values in zip(several, best, strict=True):
                 self.left[state.run] = self._left(
                     state.run, values, np.concatenate(maps[state.run])
@@ -201,6 +205,9 @@ class Group:
             facts = {"n_trainable": self._top(state.run).n_trainable, "bank": self.chosen.mode}
             tables.append((*frames, result | facts | {"n_forward": self.n_forward}))
         return tables
+
+    def _scores(self, state, logits):
+        return objectives.probabilities(logits, state.run.classifier)
 
     def _class_maps(self, several, values, batch):
         """(run, class maps) of images that the plain view holds; heads share the features."""
@@ -228,7 +235,7 @@ class Group:
 
     def _make_views(self, folder):
         def view(n):
-            return views.View(self.networks.tensors, n, folder, self.settings.bank_dtype)
+            return views.View(self.networks.tensors, n, folder)
 
         if self.chosen.mode == "streamed":
             self.plain = self.seen = view(self.chosen.n_seen)

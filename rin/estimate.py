@@ -224,8 +224,7 @@ class _Work:
         trainables = {run.scenario.trainable for run in several}
         size, one = self.params["image_size"], several[0]
         held = sum(_bytes(t, one.scenario.backbone, size, one.classifier) for t in trainables)
-        half = 2 if self.params["bank_dtype"] == "float16" else 1
-        return round(sum(self._unions(several)) * self.n * held / half)
+        return round(sum(self._unions(several)) * self.n * held)
 
     def _budget(self):
         return round(self.params["bank_gib"] * 2**30)

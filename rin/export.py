@@ -12,7 +12,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from rin import judge, kept, model_card, model_facts, paths, predict, records, served, unlike
 
@@ -74,8 +73,8 @@ def export(run_folder, out_folder, prepared, name=None, init=None):
 def best(runs_dir, task):
     """The run to export: chosen on val, never on test.
 
-    Among the runs that kept their weights: the init and scenario with the lowest validation loss,
-    mean over folds, of those with the most folds; of it the first fold and seed.
+    Among the runs that kept their weights: the init and scenario that `rin.judge.chosen` gives;
+    of it the first fold and seed.
 
     Args:
         runs_dir: folder that training wrote to.
@@ -86,7 +85,8 @@ def best(runs_dir, task):
 
     Raises:
         ExportError: no run kept its weights.
-        rin.judge.JudgeError: no run, or runs that can't be judged together.
+        rin.judge.JudgeError: no run, runs that can't be judged together, or no scenario with all
+            folds.
     """
     runs, _ = judge.gather(runs_dir, task)
     kept_some = runs["folder"].map(lambda folder: (Path(folder) / kept.FILE).is_file())
@@ -96,10 +96,7 @@ def best(runs_dir, task):
             f"{runs_dir}: no run of task {task!r} kept its weights ({kept.FILE}): train with "
             "keep_weights: true"
         )
-    losses = [_val_loss(folder) for folder in runs["folder"]]
-    wide = runs.assign(loss=losses).pivot_table("loss", ["arm", "scenario"], "fold")
-    n_folds = wide.notna().sum(axis=1)
-    arm, scenario = wide[n_folds == n_folds.max()].mean(axis=1).idxmin()
+    arm, scenario = judge.chosen(runs)
     mine = runs[(runs["arm"] == arm) & (runs["scenario"] == scenario)]
     return Path(mine.sort_values(["fold", "seed"])["folder"].iloc[0])
 
@@ -168,7 +165,3 @@ def _few(prepared):
 def _interpolation(prepared):
     """As the store's folder says it: `256px-bilinear-…`."""
     return prepared.store.folder.name.split("-")[1]
-
-
-def _val_loss(folder):
-    return pd.read_parquet(Path(folder) / "history.parquet")["val_loss"].min()

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from rin import augment, backbones, devices
-from rin.outcomes import one_hot
+from rin.objectives import one_hot
 
 RESIDENT_GIB = 4.0  # GiB of images that an accelerator keeps; CC-CCII at 256 px takes 3.6
 

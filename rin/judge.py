@@ -226,31 +226,29 @@ def averaged_rocs(predictions, scenarios_that_count):
     return pd.concat(parts, ignore_index=True)
 
 
-def chosen(predictions_val, arm):
+def chosen(runs, arm=None):
     """The scenario with the lowest validation loss, averaged over folds: val chooses, never test.
 
+    The loss is the one that was trained and that chose each run's epoch (`rin.objectives`).
+
     Args:
-        predictions_val: val rows of `rin.records.predictions(runs, "val")`, with `arm`; rows of
-            other sets are not looked at.
-        arm: which arm.
+        runs: rows of `gather` or of `rin.records.training_runs` with `arm`.
+        arm: only this one; None for the best of all arms.
 
     Returns:
-        Name of the scenario, among those with every fold the arm has.
+        (arm, scenario), among those that have every fold that was run and did not diverge.
 
     Raises:
-        JudgeError: no scenario of this arm has all of its folds.
+        JudgeError: no scenario has all of its folds.
     """
-    mine = (predictions_val["arm"] == arm) & (predictions_val["split"] == "val")
-    part = predictions_val[mine]
-    p = part["y_score"].clip(1e-7, 1 - 1e-7)
-    q = part["y_score_negative"].clip(1e-7, 1 - 1e-7)
-    y = part["y_true"]
-    loss = -(y * (np.log(p) + np.log1p(-q)) + (1 - y) * (np.log1p(-p) + np.log(q))) / 2
-    per_fold = loss.groupby([part["scenario"], part["fold"]]).mean().unstack("fold")
-    whole = per_fold.dropna()  # the mean of fewer folds, perhaps the easy ones, is no match
-    if whole.empty:
-        raise JudgeError(f"no scenario of arm {arm!r} has val predictions in all of its folds")
-    return whole.mean(axis=1).idxmin()
+    several = runs if arm is None else runs[runs["arm"] == arm]
+    losses = several["val_loss"].astype(float).fillna(np.inf)  # a diverged run has none
+    wide = losses.groupby([several[key] for key in ("arm", "scenario", "fold")]).mean().unstack()
+    mean = wide.replace(np.inf, np.nan).dropna().mean(axis=1)  # fewer folds may be the easy ones
+    if mean.empty:
+        named = "any arm" if arm is None else f"arm {arm!r}"
+        raise JudgeError(f"no scenario of {named} has a val loss in all of its folds")
+    return mean.idxmin()
 
 
 def _settings(record):

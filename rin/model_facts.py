@@ -6,6 +6,7 @@ import pandas as pd
 
 from rin import datasets, manifest, metrics, records, stats
 from rin.model_card import CardError, plain
+from rin.objectives import OFFICIAL
 
 ENDS = ("low", "high")
 SUBGROUPS = ("age", "sex", "scanner", "site")
@@ -14,6 +15,10 @@ NOT_A_FINDING = "Trained on phantoms, synthetic images: no number here is a find
 MEMORY = (
     "It may memorize training images: share it only if your data agreement allows. Removing names "
     "is not anonymization."
+)
+DOUBLED = (
+    "Its probabilities are too sure: the objective `official` trains two sigmoids and reports a "
+    "softmax, which about doubles the log odds. Ranks, and so the AUC, are not touched."
 )
 INIT_TERMS = {
     "random": "random weights, no terms",
@@ -51,13 +56,15 @@ def make(run_folder, network, prepared=None, interpolation="bilinear"):
     row = datasets.task(record["run"]["task"])
     told = record.get("phantom")  # runs of before records said it have none
     phantom = told if prepared is None else prepared.phantom
+    two_sigmoids = record["settings"]["objective"] == OFFICIAL
+    doubled = two_sigmoids and record["run"]["classifier"] == "gap"
     card = {
         "use": _use(row, prepared, "not known" if phantom is None else phantom),
         "network": _network(record, network, prepared, interpolation),
         "data": _data(row, record, prepared),
         "test": _test(run_folder),
         "unlike": {},
-        "limits": _limits(row, phantom),
+        "limits": _limits(row, phantom, doubled),
         "versions": record.get("versions", {}),
         "sha256": {},
     }
@@ -70,6 +77,8 @@ def _record(folder):
         raise CardError(f"{folder}: expected the folder of a finished training run")
     if record["result"]["diverged"]:
         raise CardError(f"{folder}: this run diverged; there is no network worth a card")
+    if "objective" not in record.get("settings", {}):
+        raise CardError(records.no_objective(folder, "this run"))
     return record
 
 
@@ -100,7 +109,8 @@ def _network(record, network, prepared, interpolation):
     facts |= {"image_size": int(network.input_shape[1]), "interpolation": how}
     facts |= {"window": _window(prepared), "scenario": run["scenario"]}
     facts |= {name: run[name] for name in ("trainable", "learning_rate", "fold", "seed")}
-    return facts | {"batch_size": run["batch_size"], "best epoch": record["result"]["best_epoch"]}
+    facts |= {"objective": record["settings"]["objective"], "batch_size": run["batch_size"]}
+    return facts | {"best epoch": record["result"]["best_epoch"]}
 
 
 def _data(row, record, prepared):
@@ -152,8 +162,9 @@ def _calibration(rows):
     return facts | ends
 
 
-def _limits(row, phantom):
+def _limits(row, phantom, doubled):
     known = [INTENDED, MEMORY, f"Images: {row.card.terms}"]
+    known += [DOUBLED] if doubled else []
     known += [
         "Subgroups: whether it does as well for every age, sex, scanner and site is not known.",
         "Test images come from the same dataset as the training images: another hospital's were "

@@ -28,16 +28,15 @@ class Outcome:
     diverged: bool = False
     seconds: float = 0.0
 
-    def add(self, loss, y_val, scores, state):
+    def add(self, loss, val_loss, scores, state):
         """One more epoch.
 
         Args:
-            loss: mean training loss.
-            y_val: `(n,)` ints, the classes of val.
-            scores: `(n, 2)` probabilities for them.
+            loss, val_loss: means of the trained objective over train and val.
+            scores: `(n, 2)` probabilities for val.
             state: called without arguments for what is kept if this epoch is the best so far.
         """
-        epoch, val_loss = len(self.history), bce(y_val, scores)
+        epoch = len(self.history)
         self.history.append({"epoch": epoch, "loss": float(loss), "val_loss": val_loss})
         self.diverged = not (math.isfinite(loss) and math.isfinite(val_loss))
         if not self.diverged and val_loss < self.best.get("val_loss", math.inf):
@@ -64,6 +63,7 @@ class Outcome:
         result = {
             "diverged": self.diverged,
             "best_epoch": None if self.diverged else self.best["epoch"],
+            "val_loss": None if self.diverged else self.best["val_loss"],
             "n_epochs": n_epochs,
             "n_updates": n_epochs * math.ceil(len(rows["train"]) / run.batch_size),
             "seconds": round(self.seconds, 2),
@@ -80,23 +80,6 @@ def rows_of(data, fold):
 def order(rows, seed, epoch):
     """The rows in the order of one training epoch, keyed by seed and epoch alone."""
     return np.random.default_rng([seed, epoch]).permutation(rows)
-
-
-def one_hot(y):
-    """`(n,)` ints -> `(n, 2)` float32."""
-    return np.eye(2, dtype=np.float32)[y]
-
-
-def bce(y, scores):
-    """Binary cross-entropy over both one-hot columns, as Keras's validation loss has it.
-
-    Args:
-        y: `(n,)` ints.
-        scores: `(n, 2)` probabilities.
-    """
-    target = one_hot(y)
-    scores = np.clip(scores.astype(np.float64), 1e-7, 1 - 1e-7)
-    return float(-np.mean(target * np.log(scores) + (1 - target) * np.log1p(-scores)))
 
 
 def _table(data, rows, split, scores):

@@ -144,8 +144,12 @@ def training_runs(runs_dir, task=None):
 
     Returns:
         DataFrame, one row a run: the columns of `rin.scenarios.Run.facts()`, the counts of the
-        record (n_updates, n_trainable, …), `fed` (what the preprocess came down to; see
-        `rin.backbones.fed`), `data_fingerprint`, `phantom` and `folder`; empty without runs.
+        record (n_updates, n_trainable, val_loss, …), `objective` (see `rin.objectives`), `fed`
+        (what the preprocess came down to; see `rin.backbones.fed`), `data_fingerprint`, `phantom`
+        and `folder`; empty without runs.
+
+    Raises:
+        ValueError: runs of before the objective was part of a run are among them.
     """
     rows = []
     for file in _records(runs_dir):
@@ -153,11 +157,26 @@ def training_runs(runs_dir, task=None):
         if record.get("kind") == "training" and task in (None, record["run"]["task"]):
             place = {key: record.get(key) for key in ("fed", "data_fingerprint", "phantom")}
             place |= {"folder": str(file.parent)}
-            # records of before runs carried their batch size hold it among the settings
-            size = {"batch_size": record.get("settings", {}).get("batch_size")}
-            rows.append(size | record["run"] | record["result"] | place)
+            place |= {"objective": record.get("settings", {}).get("objective")}
+            rows.append(record["run"] | record["result"] | place)
+    if old := [row["folder"] for row in rows if row["objective"] is None]:
+        first = Path(old[0]).relative_to(runs_dir)
+        raise ValueError(no_objective(runs_dir, f"{len(old)} of {len(rows)} runs ({first} first)"))
     frame = pd.DataFrame(rows)
     return frame.sort_values(["task", *RUN_KEYS], ignore_index=True) if rows else frame
+
+
+def no_objective(place, what):
+    """Why runs or tables without an objective are refused, and what to delete.
+
+    Args:
+        place: their folder.
+        what: which runs or tables.
+    """
+    return (
+        f"{place}: {what} without a record of the objective that was trained; the kept epoch was "
+        "chosen by another rule, so this is another experiment. Delete it and train again"
+    )
 
 
 def predictions(runs, split="test", table="predictions"):

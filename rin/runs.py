@@ -20,6 +20,7 @@ from rin import (
     checkpoints,
     epochwise,
     kept,
+    objectives,
     paths,
     records,
     training,
@@ -38,6 +39,7 @@ CODE = (  # what results rest on
     "images",
     "kept",
     "micro",
+    "objectives",
     "outcomes",
     "runs",
     "scenarios",
@@ -45,7 +47,7 @@ CODE = (  # what results rest on
     "views",
     "weights",
 )
-BANKED_ONLY, WHOLE_ONLY = ("bank_dtype",), ("precision", "micro_batch", "devices")
+WHOLE_ONLY = ("precision", "micro_batch", "devices")
 
 
 @dataclass(frozen=True)
@@ -55,29 +57,30 @@ class Settings:
     Attributes:
         epochs: passes over the training set.
         augmentation: a key of `rin.augment.RANGES`.
+        objective: the loss that is trained and watched: "official" or "stated"; see
+            `rin.objectives.loss`.
         precision: of `all` runs: "float32" or "mixed_bfloat16".
         micro_batch: of `all` runs: images that go through the network at once; 0 for the whole
             batch. Batch norm then sees that many images at a time.
         devices: of `all` runs: how many of this machine's accelerators share a batch.
         bank_gib: GiB that a view bank may take on the disk; 0 trains every run by itself.
-        bank_dtype: "float32" or "float16" (half the space, not the same results).
         keep_weights: whether each run keeps the weights it trained (`weights.npz`: 20 KB for
             `head`, up to 16 MB for `top10`, the whole network for `all`).
     """
 
     epochs: int = 30
     augmentation: str = "small"
+    objective: str = objectives.OFFICIAL
     precision: str = "float32"
     micro_batch: int = 0
     devices: int = 1
     bank_gib: float = 16.0
-    bank_dtype: str = "float32"
     keep_weights: bool = False
 
     def facts(self, trainable):
         """What the results of a run with this `trainable` rest on, as a dict."""
-        beside = WHOLE_ONLY if trainable in banked.TRAINABLES else BANKED_ONLY
-        return {k: v for k, v in asdict(self).items() if k not in (*beside, "bank_gib")}
+        beside = (*WHOLE_ONLY, "bank_gib") if trainable in banked.TRAINABLES else ("bank_gib",)
+        return {k: v for k, v in asdict(self).items() if k not in beside}
 
 
 def train_all(runs, data, settings, folder):
@@ -165,8 +168,9 @@ class _Work:
         run = runs[0]
         free = tuple(t for t in banked.TRAINABLES if any(t == r.scenario.trainable for r in runs))
         shape, variant = (run.scenario.backbone, free, run.classifier), _variant(run)
-        networks = self._network(banked.Networks, *shape, variant=variant)
-        image_bytes = views.n_bytes(networks.tensors, self.settings.bank_dtype)
+        options = {"variant": variant, "objective": self.settings.objective}
+        networks = self._network(banked.Networks, *shape, **options)
+        image_bytes = views.n_bytes(networks.tensors)
         plan = epochwise.plan(runs, self.data, self.settings, image_bytes, self.folder)
         if plan.mode == "none":
             tqdm.write(f"{plan}: not one batch fits bank_gib or the disk; trained one by one")
@@ -180,7 +184,8 @@ class _Work:
         return True
 
     def _train_alone(self, run):
-        scenario, options = run.scenario, {"variant": _variant(run)}
+        scenario = run.scenario
+        options = {"variant": _variant(run), "objective": self.settings.objective}
         if scenario.trainable not in banked.TRAINABLES:
             options |= {name: getattr(self.settings, name) for name in WHOLE_ONLY}
         shape = (scenario.backbone, scenario.trainable, run.classifier)

@@ -1,7 +1,7 @@
 """Training: whole networks by the official recipe, one fresh state a run.
 
-Adam, binary cross-entropy over both columns, the checkpoint with the lowest validation loss. A
-model is compiled once per (backbone, trainable, classifier, size) and every run gets its weights,
+Adam, the objective asked for (`rin.objectives`), the epoch with the lowest validation value of it.
+A model is compiled once per (backbone, trainable, classifier, size) and every run gets its weights,
 seeds and optimizer assigned anew, so that nothing of one fold reaches another. Any run can be
 trained here; those that free the classifier or the last layers alone are trained on the view bank
 (`rin.banked`), many times as fast.
@@ -13,10 +13,11 @@ import time
 import keras
 import numpy as np
 
-from rin import augment, backbones, feed, kept, micro
+from rin import augment, backbones, feed, kept, micro, objectives
 from rin.devices import computing_in, spread
 from rin.feed import Batches
 from rin.gradcam import closed_form
+from rin.objectives import OFFICIAL
 from rin.outcomes import Outcome, order, rows_of
 
 
@@ -33,6 +34,7 @@ class Trainer:
         devices: how many share each batch; see `rin.devices.spread`.
         resident: whether the images stay on the device; None asks `rin.feed.is_resident`.
         variant: as `rin.backbones.build` takes it; that of the runs' init.
+        objective: as `rin.objectives.loss` takes it.
 
     Attributes:
         left: of the last run: a `rin.kept.Left`; None if it diverged.
@@ -53,6 +55,7 @@ class Trainer:
         devices=1,
         resident=None,
         variant="keras",
+        objective=OFFICIAL,
     ):
         if micro_batch < 0:
             raise ValueError(f"`micro_batch` should be at least 0. Received: {micro_batch!r}")
@@ -63,11 +66,12 @@ class Trainer:
             "image_size": image_size,
             "variant": variant,
         }
+        self.loss = objectives.loss(objective, classifier)
         self.micro_batch, self.devices, self.resident = micro_batch, devices, resident
         self._scope = spread(devices)
         with self._scope():
             with computing_in(precision):
-                self.network = backbones.build(**self.shape)
+                self.network = backbones.build(**self.shape, logits=True)
             self.feed = feed.Feed(name="feed")
             self.optimizer = micro.Adam() if micro_batch else keras.optimizers.Adam()
             self.optimizer.build(self.network.trainable_variables)
@@ -109,8 +113,9 @@ class Trainer:
         for epoch in range(settings.epochs):
             shuffled = order(rows["train"], run.seed, epoch)
             loss = self._fit(run, data, shuffled, ranges, epoch)
-            _, scores = self._predict(data, rows["val"], run.batch_size)
-            outcome.add(loss, data.y[rows["val"]], scores, self._moving_state)
+            _, logits = self._predict(data, rows["val"], run.batch_size)
+            val_loss = objectives.mean_loss(self.loss, data.y[rows["val"]], logits)
+            outcome.add(loss, val_loss, self._scores(logits), self._moving_state)
             said(epoch + 1)
             if outcome.diverged:
                 break
@@ -118,7 +123,8 @@ class Trainer:
         if not outcome.diverged:
             for variable, value in zip(self._moving, outcome.best["state"], strict=True):
                 variable.assign(value)
-            maps, test = self._predict(data, rows["test"], run.batch_size)
+            maps, logits = self._predict(data, rows["test"], run.batch_size)
+            test = self._scores(logits)
             kind = run.scenario.trainable
             weights = kept.weights(self.network, kind) if settings.keep_weights else None
             self.left = kept.Left(maps, rows["test"], weights)
@@ -136,6 +142,9 @@ class Trainer:
         """All variables that training can change; a frozen batch norm's are not among them."""
         return [v for layer in self.network.layers if layer.trainable for v in layer.weights]
 
+    def _scores(self, logits):
+        return objectives.probabilities(logits, self.shape["classifier"])
+
     def _moving_state(self):
         return [variable.numpy() for variable in self._moving]
 
@@ -148,7 +157,7 @@ class Trainer:
             self._compile(data.images if resident else None)
 
     def _compile(self, held=None):
-        """Models over one network: `plain` and `seeing`, which gives class maps beside the scores,
+        """Models over one network: `plain` and `seeing`, which gives class maps beside the logits,
         see images as stored, `model` resampled ones.
         """
         with self._scope():
@@ -161,7 +170,7 @@ class Trainer:
             self.seeing = keras.Model(images, closed_form.with_maps(self.network)(self.feed(shown)))
             self.model = keras.Model([images, maps], self.network(self.feed(shown, maps)))
             for model in (self.plain, self.model, self.seeing):
-                model.compile(self.optimizer, "binary_crossentropy", jit_compile=jit_compile())
+                model.compile(self.optimizer, self.loss, jit_compile=jit_compile())
 
     def _fit(self, run, data, rows, ranges, epoch):
         """Train one epoch; its mean loss."""
@@ -176,7 +185,7 @@ class Trainer:
             return model.fit(seen, shuffle=False, verbose=0).history["loss"][-1]
 
     def _predict(self, data, rows, batch_size):
-        """Class maps `(n, h, w, 2)` and scores `(n, 2)`."""
+        """Class maps `(n, h, w, 2)` and logits `(n, 2)`."""
         at_once = min(batch_size, self.micro_batch or batch_size)
         at_once = math.ceil(at_once / self.devices) * self.devices
         shared, _ = micro.level(rows, self.devices)

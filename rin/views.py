@@ -12,11 +12,6 @@ import keras
 import numpy as np
 
 FOLDER_VARIABLE = "RIN_SCRATCH"
-DTYPES = ("float32", "float16")
-
-
-class ViewError(ValueError):
-    """Values that can't be held as asked."""
 
 
 def frontier(model, moving=None):
@@ -70,9 +65,9 @@ def draws(operation):
     return is_layer and len(operation.variables) > len(operation.weights)
 
 
-def n_bytes(tensors, dtype="float32"):
-    """Bytes that one image's tensors take."""
-    return sum(int(np.prod(t.shape[1:])) for t in tensors) * np.dtype(dtype).itemsize
+def n_bytes(tensors):
+    """Bytes that one image's float32 tensors take."""
+    return sum(int(np.prod(t.shape[1:])) for t in tensors) * np.dtype(np.float32).itemsize
 
 
 def scratch(folder):
@@ -89,14 +84,11 @@ class View:
         tensors: KerasTensors, whose shapes are held.
         capacity: images that fit.
         folder: where the files lie while they are open; see `scratch`.
-        dtype: "float32", or "float16" for half the space.
     """
 
-    def __init__(self, tensors, capacity, folder, dtype="float32"):
-        if dtype not in DTYPES:
-            raise ValueError(f"`dtype` should be one of {DTYPES}. Received: dtype={dtype!r}")
+    def __init__(self, tensors, capacity, folder):
         folder, self.capacity = scratch(folder), int(capacity)
-        self.arrays = [_mapped(folder, (self.capacity, *t.shape[1:]), dtype) for t in tensors]
+        self.arrays = [_mapped(folder, (self.capacity, *t.shape[1:])) for t in tensors]
         self._key, self._place = None, {}
 
     def fill(self, rows, key, batches):
@@ -110,9 +102,6 @@ class View:
 
         Returns:
             How many images were computed.
-
-        Raises:
-            ViewError: a value that float16 can't hold.
         """
         if key == self._key and all(int(row) in self._place for row in rows):
             return 0
@@ -120,7 +109,7 @@ class View:
         at = 0
         for tensors in batches(rows):
             for array, values in zip(self.arrays, tensors, strict=True):
-                array[at : at + len(values)] = self._held(values, array.dtype)
+                array[at : at + len(values)] = values
             at += len(tensors[0])
         self._key, self._place = key, {int(row): i for i, row in enumerate(rows)}
         return len(rows)
@@ -136,24 +125,13 @@ class View:
             List of float32 arrays.
         """
         at = np.array([self._place[int(row)] for row in rows], dtype=int)
-        return [self.arrays[i][at].astype(np.float32, copy=False) for i in which]
-
-    @staticmethod
-    def _held(values, dtype):
-        with np.errstate(over="ignore"):
-            held = values.astype(dtype, copy=False)
-        if dtype == np.float16 and not np.isfinite(held).all():
-            raise ViewError(
-                f"float16 can't hold what the frozen layers give (up to "
-                f"{np.abs(values).max():.3g}, at most 65504): use bank_dtype: float32"
-            )
-        return held
+        return [self.arrays[i][at] for i in which]
 
 
-def _mapped(folder, shape, dtype):
+def _mapped(folder, shape):
     """A memory-mapped array over a file without a name: the disk gets it back, killed or not."""
     with tempfile.TemporaryFile(dir=folder) as file:
-        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
+        return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
 
 
 def _source(tensor):

@@ -42,7 +42,6 @@ def breast(tmp_path_factory):
         "loader",
         "memory",
         "train_all_on_gpu",
-        "half_views",
         "times_of_runs",
     ],
 )

@@ -131,7 +131,6 @@ def test_titles_name_the_task_the_backbone_and_what_runs_are_for():
     }
     assert titles["05_fine_tune_a_backbone/pediatric_official"] == "pediatric, resnet50, official"
     assert titles["13_look_where_the_model_looks"] == "breast"
-    assert titles["13_look_where_the_model_looks/measured"] == "breast, measured"
     assert titles["17_the_pediatric_study"] == "" and titles["11_pretrain_a_backbone"] == "resnet50"
 
 

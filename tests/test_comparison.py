@@ -6,7 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rin import comparison, experiment, judge, phantoms, published, records, stats, verdict
+from rin import (
+    comparison,
+    experiment,
+    judge,
+    kept_tables,
+    phantoms,
+    published,
+    records,
+    stats,
+    verdict,
+)
 from rin.scenarios import Scenario
 
 # statistics.md, section 2 (E1), section 4 (a second scenario, a second fold)
@@ -75,7 +85,7 @@ def write_run(home, task="breast", init="random", fold=0, scores=A, data="d", ba
     kept = ["row", "image_id", "patient", "group", "y_true", "y_score"]
     frame[kept].assign(split="test").to_parquet(folder / "predictions.parquet")
     facts = {"kind": "training", "fingerprint": "f", "data_fingerprint": data, "run": run}
-    facts |= {"settings": {"epochs": 1}, "init_fingerprint": init}
+    facts |= {"settings": {"epochs": 1, "objective": "official"}, "init_fingerprint": init}
     result = {"n_updates": 90, "n_trainable": 4098, "diverged": False}
     result |= {"n_train": 8, "n_val": 2, "n_test": len(Y)}
     records.write(folder, facts | {"result": result} | said)
@@ -161,17 +171,46 @@ def test_without_runs_and_results_every_table_is_empty(tmp_path):
     assert comparison.gain_lines(gains, comparison.gain_by(table, "trainable"))[0].startswith("No ")
 
 
-def test_kept_results_are_gathered_with_their_scenarios():
-    runs, predictions = comparison.gather("no runs", "results")
+@pytest.fixture
+def kept(tmp_path):
+    """Results that hold two tasks of an experiment, pretrained against random weights."""
+    cells = [
+        cell(arm, scores, fold=fold, free=free, task=task, backbone=net)
+        for task in ("breast", "pediatric")
+        for free in (HEAD, TOP)
+        for net in ("resnet50", "densenet121")
+        for fold in (0, 1)
+        for arm, scores in (("pretrained", A if net == "resnet50" else C), ("random", B))
+    ]
+    runs, predictions = together(*cells)
+    gathered = ["arm", "source", "phantom", "scenario"]
+    runs = runs.drop(columns=gathered).assign(objective="official", n_test=6)
+    predictions = predictions.drop(columns=gathered)
+    frames = {experiment.FILES[n]: runs.head(1) for n in ("process", "history", "metrics")}
+    frames[experiment.FILES["classes"]] = pd.DataFrame(
+        {"label": ["CT/lung/nodule", "US/gallbladder/normal"], "backbone": "resnet50"}
+    ).assign(modality=["CT", "US"], anatomy=["lung", "gallbladder"])
+    frames |= {experiment.FILES[name]: predictions for name in ("labels", "losses")}
+    frames |= {experiment.FILES["runs"]: runs, experiment.FILES["predictions"]: predictions}
+    kept_tables.write(frames, tmp_path / "pretraining")
+    return tmp_path
+
+
+def test_kept_results_are_gathered_with_their_scenarios(kept):
+    runs, predictions = comparison.gather("no runs", kept)
     assert set(runs["task"]) == {"breast", "pediatric"} and not runs["phantom"].any()
     assert set(runs["arm"]) == set(experiment.INITS)
     table = comparison.scenarios(runs, predictions)
-    assert (table["n_folds"] == 5).all() and set(table["source"]) == {"kept result"}
-    assert {str(Scenario("resnet50", "top10", 1e-3))} <= set(table["scenario"])
-    kept = experiment.compare(experiment.read("results/pretraining").predictions)
-    per_task = 100 * kept.groupby("task")["difference"].mean()
+    assert (table["n_folds"] == 2).all() and set(table["source"]) == {"kept result"}
+    assert {str(Scenario("resnet50", "top10", 1e-2))} <= set(table["scenario"])
     gains = comparison.gains(runs, predictions, table, n_resamples=50).set_index("task")
-    assert gains["gain"].to_dict() == pytest.approx(per_task.to_dict())
+    both = 100 * ((8 / 9 - 6 / 9) + (1 - 6 / 9)) / 2
+    assert gains["gain"].to_dict() == pytest.approx({"breast": both, "pediatric": both})
+
+
+def test_results_that_hold_no_run_compare_nothing():
+    runs, _ = comparison.gather("no runs", "results")
+    assert runs.empty
 
 
 # What is compared
@@ -455,8 +494,8 @@ def test_kept_results_are_said_to_answer_another_question():
     assert "nothing about radiology against photographs" in lines[1]
 
 
-def test_shares_of_variance_add_up_for_every_comparison():
-    runs, predictions = comparison.gather("no runs", "results")
+def test_shares_of_variance_add_up_for_every_comparison(kept):
+    runs, predictions = comparison.gather("no runs", kept)
     shares = comparison.variance_shares(predictions, comparison.scenarios(runs, predictions))
     whole = shares.groupby("task")["share"].sum()
     assert whole.to_dict() == pytest.approx({"breast": 1, "pediatric": 1})
@@ -493,14 +532,14 @@ def test_a_task_is_tied_to_a_database_by_modality_and_organ():
     }  # fmt: skip
 
 
-def test_measured_gains_stand_beside_the_published_ones():
-    runs, predictions = comparison.gather("no runs", "results")
+def test_measured_gains_stand_beside_the_published_ones(kept):
+    runs, predictions = comparison.gather("no runs", kept)
     table = comparison.scenarios(runs, predictions)
     gains = comparison.gains(runs, predictions, table, n_resamples=50)
-    context = comparison.context(runs, gains, "results")
+    context = comparison.context(runs, gains, kept)
     ours = context[context["source"] == "kept result"].set_index("task")
-    assert ours["n_images"].to_dict() == {"breast": 780, "pediatric": 1117}
-    assert ours["relation"].to_dict() == {  # to the nine classes, which hold lung CT
+    assert ours["n_images"].to_dict() == {"breast": 16, "pediatric": 16}
+    assert ours["relation"].to_dict() == {  # to classes that hold lung CT
         "breast": comparison.RELATIONS[0], "pediatric": comparison.RELATIONS[1],
     }  # fmt: skip
     limits = gains.set_index("task")[["contrast_low", "contrast_high"]]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny import SIZE, make_data, make_run
 
-from rin import banked, epochwise, training, views
+from rin import banked, epochwise, training
 from rin.runs import Settings
 
 SETTINGS = Settings(epochs=2)
@@ -138,15 +138,3 @@ def test_a_diverged_run_stops_and_the_others_go_on(networks, tmp_path):
     assert (tables[0][0].y_score == 0.5).all()
     _, ((alone, _, _),), _ = train(networks, [make_run()], data, settings, tmp_path)
     assert not tables[1][2]["diverged"] and tables[1][0].equals(alone)
-
-
-def test_float16_changes_scores_a_little_and_says_so_in_the_settings(networks, tmp_path):
-    data, half = make_data(), replace(SETTINGS, bank_dtype="float16")
-    _, full, _ = train(networks, [make_run()], data, SETTINGS, tmp_path)
-    plan = chosen([make_run()], data, half, tmp_path, views.n_bytes(networks.tensors, "float16"))
-    group = epochwise.Group(networks, [make_run()], data, half, plan, tmp_path)
-    ((halved, _, _),) = group.train()
-    difference = np.abs(full[0][0].y_score - halved.y_score).max()
-    assert 0 < difference < 2e-2
-    assert half.facts("head") != SETTINGS.facts("head")
-    assert half.facts("all") == SETTINGS.facts("all")

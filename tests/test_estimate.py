@@ -25,7 +25,6 @@ PARAMS = {
     "epochs": 2,
     "augmentation": "official",
     "bank_gib": 16.0,
-    "bank_dtype": "float32",
 }
 ROWS = [
     ("2 CPU cores", "resnet50", 256, "forward", 10.0),
@@ -122,8 +121,7 @@ def test_the_disk_holds_predictions_and_for_a_while_both_views():
     found = cost(trainables=["head", "top10"], learning_rates={"head": [1e-2], "top10": [1e-2]})
     assert found.kept_bytes == 2 * (25 * estimate.ROW_BYTES + estimate.RUN_BYTES)
     assert found.bank_bytes == 100 * (8192 + 655_360)  # 25 plain, 75 augmented images
-    half = cost(bank_dtype="float16")
-    assert half.bank_bytes * 2 == cost().bank_bytes == 100 * 8192
+    assert cost().bank_bytes == 100 * 8192
     assert estimate.store_bytes(PARAMS, 100) == 100 * 256 * 256
 
 

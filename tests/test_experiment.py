@@ -1,7 +1,6 @@
 """The pretraining experiment: what is kept of it, what is refused, and what is compared how."""
 
 import importlib
-import math
 import shlex
 import shutil
 import sys
@@ -13,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from rin import experiment, judge, paths, phantoms, records, run, stats
+from rin import experiment, judge, paths, phantoms, records, run
 from rin.experiment import FILES, RUN, ExperimentError
 from rin.prepare import prepare
 from rin.pretraining import card, database, scores
@@ -37,118 +36,6 @@ def script():
     if str(ROOT / "benchmarks") not in sys.path:
         sys.path.append(str(ROOT / "benchmarks"))
     return importlib.import_module("keep_experiment")
-
-
-# What is compared
-
-
-def predictions(a, b, y, fold=0, scenario=HEAD, groups=None, patients=None, task="breast", seed=0):
-    """Kept predictions of both inits in one fold."""
-    n, both = len(y), []
-    for init, values in (("pretrained", a), ("random", b)):
-        facts = {"task": task, "backbone": scenario.backbone, "trainable": scenario.trainable}
-        facts |= {"learning_rate": scenario.learning_rate, "init": init, "fold": fold, "seed": seed}
-        rows = np.arange(10 * fold, 10 * fold + n)
-        facts |= {"row": rows, "patient": patients, "y_true": y, "y_score": values}
-        both.append(pd.DataFrame(facts | {"group": groups or [f"g{row}" for row in rows]}))
-    return pd.concat(both, ignore_index=True)
-
-
-def test_one_fold_is_compared_by_delongs_paired_test():
-    (row,) = experiment.compare(predictions(A, B, Y)).to_dict("records")
-    assert row["auc_pretrained"] == pytest.approx(8 / 9)
-    assert row["auc_random"] == pytest.approx(6 / 9)
-    found = [row[name] for name in ("difference", "low", "high", "p")]
-    assert found == pytest.approx([0.222222, -0.085756, 0.530201, 0.157299], abs=1e-6)
-    assert (row["n_folds"], row["n_images"], row["n_groups"]) == (1, 6, 6)
-    assert math.isnan(row["n_patients"]) and not row["degenerate"]
-
-
-def test_folds_are_averaged_and_never_pooled():
-    both = pd.concat([predictions(A, B, Y), predictions(A2, B2, Y2, fold=1)])
-    (row,) = experiment.compare(both).to_dict("records")
-    assert row["auc_pretrained"] == pytest.approx((8 / 9 + 5 / 6) / 2)
-    variance = (0.0740741 + stats.auc_ci(Y2, B2).variance) / 4
-    low = (6 / 9 + 0.5) / 2 - 1.959964 * math.sqrt(variance)
-    assert row["low_random"] == pytest.approx(max(low, 0), abs=1e-6)
-    difference, variance = (2 / 9 + 1 / 3) / 2, (0.0246914 + 0.138889) / 4
-    assert row["difference"] == pytest.approx(difference)
-    assert row["high"] == pytest.approx(difference + 1.959964 * math.sqrt(variance), abs=1e-6)
-    assert row["p"] == pytest.approx(math.erfc(difference / math.sqrt(2 * variance)), abs=1e-6)
-    assert row["n_images"] == 11
-
-
-def test_images_of_one_patient_are_clustered_and_counted():
-    several = list("001022")
-    told = predictions(A, B, Y, groups=several, patients=several)
-    (row,) = experiment.compare(told).to_dict("records")
-    half = 1.959964 * math.sqrt(0.00685871)
-    assert row["high"] - row["difference"] == pytest.approx(half, abs=1e-6)
-    assert row["n_groups"] == row["n_patients"] == 3
-
-
-def test_images_are_paired_by_their_number_and_not_by_their_place():
-    shuffled = predictions(A, B, Y).sample(frac=1, random_state=0)
-    assert experiment.compare(shuffled)["p"][0] == pytest.approx(0.157299, abs=1e-6)
-
-
-def test_p_is_corrected_for_every_comparison_of_the_table():
-    several = pd.concat(
-        [predictions(A, B, Y), predictions(A, B, Y, scenario=ALL)]
-        + [predictions(A2, B2, Y2, task="pediatric")]
-    )
-    table = experiment.compare(several)
-    assert list(table["p_holm"]) == pytest.approx(list(stats.holm(table["p"])))
-    assert table["p_holm"].min() == pytest.approx(3 * table["p"].min())
-    assert list(table["task"]) == ["breast", "breast", "pediatric"]
-
-
-def test_a_difference_without_variance_is_no_finding():
-    table = experiment.compare(predictions(Y, [1 - y for y in Y], Y))
-    assert table["degenerate"][0] and math.isnan(table["p"][0])
-    assert experiment.finding(table).startswith("No gain is shown")
-    same = experiment.compare(predictions(Y, Y, Y))
-    assert same["p"][0] == 1 and not same["degenerate"][0]
-
-
-def test_a_narrower_level_gives_narrower_intervals():
-    wide, narrow = (experiment.compare(predictions(A, B, Y), level) for level in (0.95, 0.5))
-    assert wide["low"][0] < narrow["low"][0] < narrow["high"][0] < wide["high"][0]
-
-
-def test_inits_that_saw_other_images_are_not_compared():
-    whole = predictions(A, B, Y)
-    with pytest.raises(ExperimentError, match="not tested on the same images and folds"):
-        experiment.compare(whole.drop(index=0))
-    with pytest.raises(ExperimentError, match="one seed is expected, found 2"):
-        experiment.compare(pd.concat([whole, predictions(A, B, Y, seed=1)]))
-
-
-def comparisons(*pairs):
-    """Comparisons with these (difference, Holm's P)."""
-    rows = [{"difference": d, "p_holm": p, "degenerate": False} for d, p in pairs]
-    return pd.DataFrame(rows)
-
-
-@pytest.mark.parametrize(
-    ("pairs", "begins", "holds"),
-    [
-        ([(0.1, 0.2), (-0.1, 0.9)], "No gain is shown in 2 comparisons", "in none"),
-        ([(0.1, math.nan)], "No gain is shown in 1 comparison ", "in none"),
-        ([(0.1, 0.01), (0.1, 0.3)], "Pretrained weights did better in 1 of 2", "the other 1"),
-        ([(0.1, 0.01), (0.2, 0.04)], "Pretrained weights did better in 2 of 2", "0.05)."),
-        ([(-0.1, 0.01), (0.1, 0.3)], "No gain is shown but a loss, in 1 of 2", "0.05"),
-        ([(-0.1, 0.01), (0.1, 0.01)], "Gains and losses", "better in 1 and worse in 1 of 2"),
-    ],
-)
-def test_the_finding_is_right_whichever_way_the_numbers_fall(pairs, begins, holds):
-    said = experiment.finding(comparisons(*pairs))
-    assert said.startswith(begins) and holds in said and said.endswith(".")
-
-
-def test_a_finding_needs_a_small_p_and_not_a_large_difference():
-    assert "better" not in experiment.finding(comparisons((0.4, 0.06)))
-    assert "better in 1 of 1" in experiment.finding(comparisons((0.4, 0.06)), level=0.9)
 
 
 def test_the_trivial_baseline_is_the_best_of_those_that_kept_patients_together():
@@ -231,6 +118,7 @@ def finished_run(home, ready, scenario, init, fold, **other):
     result |= {"n_train": 50, "n_val": 6, "n_test": len(at), "n_trainable": 2050}
     facts = {"kind": "training", "fingerprint": "f", "run": one.facts(), "result": result}
     facts |= {"settings": {"epochs": 2, "augmentation": ready.task.augmentation}}
+    facts["settings"]["objective"] = "official"
     facts |= {"data_fingerprint": mark or data.fingerprint, "backend": "tensorflow"}
     records.write(folder, facts | {"init_fingerprint": "random" if init == "random" else sha})
     return folder
@@ -298,28 +186,6 @@ def test_a_prediction_is_kept_for_every_run_and_test_image(kept, world):
         assert set(part["row"]) == set(range(n[task]))
         y = dict(zip(one.data.image_ids, one.data.y, strict=True))
         assert list(part["y_true"]) == [y[image_id] for image_id in part["image_id"]]
-
-
-def test_the_kept_scores_give_the_aucs_of_the_runs(kept, world):
-    home, _, ready = world
-    table = experiment.by_fold(kept[0].predictions)
-    row = table[(table["task"] == "breast") & (table["init"] == "pretrained")].iloc[0]
-    runs = records.training_runs(home / "runs", "breast")
-    mine = runs[(runs["scenario"] == row["scenario"]) & (runs["fold"] == row["fold"])]
-    (folder,) = mine[mine["init"] != "random"]["folder"]
-    told = pd.read_parquet(Path(folder) / "predictions.parquet")
-    expected = stats.auc_ci(told["y_true"], told["y_score"], patients=told["group"])
-    assert row["auc"] == pytest.approx(expected.auc) and row["low"] == pytest.approx(expected.low)
-    assert len(table) == 2 * 5 * 2 + 2 * 5
-
-
-def test_tasks_and_scenarios_are_compared_with_their_counts(kept, world):
-    table = experiment.compare(kept[0].predictions)
-    assert list(table["trainable"]) == ["head", "all", "head"]
-    assert (table["n_folds"] == 5).all() and (table["difference"] > 0).all()
-    assert list(table["n_images"]) == [len(world[2][t].data.y) for t in table["task"]]
-    known = world[2]["pediatric"].manifest["patient"].nunique()
-    assert np.isnan(table["n_patients"][0]) and table["n_patients"][2] == known
 
 
 def test_patients_and_groups_carry_running_names_that_cannot_be_followed_back(kept, world):
@@ -524,12 +390,20 @@ def test_tables_that_are_not_there_are_named(tmp_path):
         experiment.read(tmp_path)
 
 
-def test_the_committed_experiment_can_be_read_and_compared():
+def test_the_committed_experiment_holds_its_pretraining_alone():
     if not (ROOT / "results/pretraining").is_dir():
         pytest.skip("needs results/pretraining, which is absent")
     kept = experiment.read(ROOT / "results/pretraining")
-    table = experiment.compare(kept.predictions)
-    assert table[["auc_pretrained", "auc_random"]].stack().between(0, 1).all()
-    assert set(table["task"]) <= set(experiment.AUDITS)
-    for task in table["task"].unique():
-        assert 0.5 < experiment.trivial(ROOT / "results", task).auc < 1
+    assert set(kept.metrics["backbone"]) == {"densenet121", "resnet50"}
+    assert kept.runs.empty and kept.predictions.empty  # withdrawn: another rule for the epoch
+
+
+def test_tables_of_runs_without_an_objective_are_refused(kept, tmp_path):
+    shutil.copytree(kept[1], tmp_path / "old")
+    file = tmp_path / "old" / FILES["runs"]
+    pd.read_csv(file).drop(columns="objective").to_csv(file, index=False)
+    with pytest.raises(ExperimentError, match="another experiment. Delete it and train again"):
+        experiment.read(tmp_path / "old")
+    (tmp_path / "old" / FILES["losses"]).unlink()  # a part of them is none
+    with pytest.raises(ExperimentError, match=r"no history\.parquet"):
+        experiment.read(tmp_path / "old")

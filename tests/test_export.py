@@ -186,13 +186,14 @@ def written(home, scenario, fold, losses, diverged=False):
     run = {"task": "breast", "init": "random", "preprocess": "official", "backbone": "resnet50"}
     run |= {"trainable": "head", "learning_rate": 1e-3, "scenario": scenario, "fold": fold}
     run |= {"seed": 0, "classifier": "gap", "batch_size": 8}
-    record = {"kind": "training", "fingerprint": folder.name, "run": run, "settings": {}}
+    record = {"kind": "training", "fingerprint": folder.name, "run": run}
+    record |= {"settings": {"objective": "official"}}
     record |= {"data_fingerprint": "d", "init_fingerprint": "random"}
-    records.write(folder, record | {"result": {"diverged": diverged}})
+    val_loss = None if diverged else min(losses)
+    records.write(folder, record | {"result": {"diverged": diverged, "val_loss": val_loss}})
     rows = {"split": "test", "row": [0, 1], "image_id": list("ab"), "group": list("ab")}
     rows |= {"patient": None, "y_true": [0, 1], "y_score": [0.2, 0.9], "y_score_negative": 0.5}
     pd.DataFrame(rows).to_parquet(folder / "predictions.parquet")
-    pd.DataFrame({"val_loss": losses}).to_parquet(folder / "history.parquet")
     (folder / kept.FILE).touch()
     return folder
 

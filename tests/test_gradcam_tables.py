@@ -40,6 +40,7 @@ class Made:
         run |= {"trainable": "head", "learning_rate": 0.01, "scenario": scenario, "fold": fold}
         run |= {"seed": seed, "batch_size": columns.pop("batch_size", 256)}
         self.facts.append(run | {"arm": arm, "classifier": "gap", "folder": str(folder)})
+        self.facts[-1]["objective"] = "official"
         table = {"row": rows, "image_id": [f"{row:016x}" for row in rows]}
         table |= {"group": [GROUPS[row] for row in rows], "y_true": 1, "y_score": 0.9}
         frame = pd.DataFrame(table | columns).assign(patient="p1", **run, arm=arm)

@@ -82,7 +82,7 @@ def write_run(
     val = test.assign(split="val", y_score=0.5, y_score_negative=0.5, row=test["row"] + 100)
     pd.concat([val, test], ignore_index=True).to_parquet(folder / "predictions.parquet")
     facts = {"kind": "training", "fingerprint": "f", "data_fingerprint": data, "run": run}
-    settings = {"epochs": epochs} | (settings or {})
+    settings = {"epochs": epochs, "objective": "official"} | (settings or {})
     facts |= {"settings": settings, "init_fingerprint": weights}
     result = {"n_updates": 90, "n_trainable": 4098, "diverged": False}
     records.write(folder, facts | {"result": result})
@@ -102,7 +102,7 @@ def test_runs_of_two_batch_sizes_are_two_arms(tmp_path):
 
 
 def test_what_only_all_runs_are_told_does_not_part_them_from_head_runs(tmp_path):
-    write_run(tmp_path, RIN, settings={"bank_dtype": "float32"})
+    write_run(tmp_path, RIN, settings={})
     write_run(tmp_path, RIN, 1, trainable="all", settings={"precision": "float32"})
     assert len(judge.gather(tmp_path, "breast")[0]) == 2
     write_run(tmp_path, RIN, 2, trainable="all", settings={"precision": "mixed_bfloat16"})
@@ -116,7 +116,9 @@ def test_what_runs_of_both_kinds_are_told_is_the_same(tmp_path):
     write_run(tmp_path, RIN, 1, **whole, settings={"augmentation": "none", "devices": 1})
     assert len(judge.gather(tmp_path, "breast")[0]) == 2, "epochs may differ"
     write_run(tmp_path, RIN, 2, trainable="top10", settings={"augmentation": "official"})
-    with pytest.raises(judge.JudgeError, match="2 different settings \\(augmentation\\)"):
+    with pytest.raises(
+        judge.JudgeError, match="2 different settings \\(augmentation, objective\\)"
+    ):
         judge.gather(tmp_path, "breast")
 
 
@@ -358,54 +360,33 @@ def test_averaged_rocs_are_those_of_the_worked_example():
     assert curves.loc[curves["arm"] == IMN, "tpr_sd"].isna().all()  # one scenario
 
 
-def val_cells(arm, **losses):
-    """Val rows whose binary cross-entropy is as given: `s1=[loss of fold 0, of fold 1, …]`."""
-    cells = [
-        cell(arm, fold, [math.exp(-loss)] * 2, [1, 1], name).assign(split="val")
+def validated(arm, **losses):
+    """Runs with their lowest validation loss: `s1=[of fold 0, of fold 1, …]`."""
+    rows = [
+        {"arm": arm, "scenario": name, "fold": fold, "val_loss": loss}
         for name, several in losses.items()
         for fold, loss in enumerate(several)
     ]
-    return pd.concat(cells, ignore_index=True)
+    return pd.DataFrame(rows)
 
 
 def test_the_scenario_with_the_lowest_val_loss_is_chosen():
-    val = val_cells(RIN, s1=[0.1, 0.7], s2=[0.3, 0.3])
-    assert judge.chosen(val, RIN) == "s2"  # mean .3 against .4
-    assert judge.chosen(pd.concat([val, val_cells(IMN, s1=[0.01, 0.01])]), RIN) == "s2"
+    runs = validated(RIN, s1=[0.1, 0.7], s2=[0.3, 0.3])
+    assert judge.chosen(runs, RIN) == (RIN, "s2")  # mean .3 against .4
+    both = pd.concat([runs, validated(IMN, s1=[0.01, 0.01])])
+    assert judge.chosen(both, RIN) == (RIN, "s2") and judge.chosen(both) == (IMN, "s1")
 
 
-def test_both_outputs_enter_the_val_loss():
-    val = val_cells(RIN, s1=[0.3], s2=[0.4])
-    val.loc[val["scenario"] == "s1", "y_score_negative"] = 0.9
-    assert judge.chosen(val, RIN) == "s2"
-
-
-def test_a_network_that_is_sure_and_right_has_the_lowest_val_loss():
-    val = val_cells(RIN, s1=[0.4], s2=[0.3])
-    sure = val["scenario"] == "s1"
-    assert judge.chosen(val.assign(y_score=val.y_score.mask(sure, 1)), RIN) == "s1"
-    val.loc[sure, ["y_score", "y_score_negative"]] = 1, 0
-    assert judge.chosen(val, RIN) == "s1"
-    val.loc[sure, "y_true"] = 0  # and the highest when it is wrong
-    assert judge.chosen(val, RIN) == "s2"
-
-
-def test_test_rows_have_no_say_in_the_choice():
-    val = val_cells(RIN, s1=[0.4], s2=[0.3])
-    poison = val_cells(RIN, s1=[0.001], s2=[9]).assign(split="test")
-    assert judge.chosen(pd.concat([val, poison]), RIN) == "s2"
-    with pytest.raises(judge.JudgeError, match="no scenario of arm"):
-        judge.chosen(poison, RIN)
-
-
-def test_a_scenario_that_lacks_a_fold_is_not_chosen():
-    val = val_cells(RIN, easy=[0.1], s1=[0.2, 0.9], s2=[0.3, 0.9])
-    assert judge.chosen(val, RIN) == "s1"
+def test_a_scenario_that_lacks_a_fold_or_diverged_in_one_is_not_chosen():
+    runs = validated(RIN, easy=[0.1], broken=[0.1, None], s1=[0.2, 0.9], s2=[0.3, 0.9])
+    assert judge.chosen(runs, RIN) == (RIN, "s1")
+    again = pd.concat([runs, validated(RIN, s1=[None, 0.1])])  # another seed of it diverged
+    assert judge.chosen(again, RIN) == (RIN, "s2")
 
 
 def test_an_arm_that_is_not_there_can_choose_nothing():
     with pytest.raises(judge.JudgeError, match="arm 'random, official'"):
-        judge.chosen(val_cells(RIN, s1=[0.1]), "random, official")
+        judge.chosen(validated(RIN, s1=[0.1]), "random, official")
 
 
 def test_no_table_holds_a_path_an_image_or_a_patient():

@@ -52,7 +52,8 @@ def write_runs(home, data, inits=("random", "weights-1a2b3c"), folds=(0, 1), pha
         table["y_score"] = rng.random(len(rows)).astype("float32")
         table.to_parquet(folder / "predictions.parquet")
         record = {"kind": "training", "fingerprint": "f", "data_fingerprint": data.fingerprint}
-        record |= {"settings": {}, "run": facts, "fed": preprocess, "init_fingerprint": init}
+        record |= {"settings": {"objective": "official"}, "run": facts, "fed": preprocess}
+        record["init_fingerprint"] = init
         record["phantom"] = phantom
         counts = {"n_train": 40, "n_trainable": 4098, "n_updates": 30, "diverged": False}
         records.write(folder, record | {"result": counts})

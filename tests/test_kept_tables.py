@@ -42,7 +42,7 @@ def test_keys_and_counts_keep_every_digit_and_measures_six(tmp_path):
     assert again["learning_rate"][0] == 1 / 3000 and again["n"][0] == 23538690
 
 
-@pytest.mark.parametrize("folder", ["pretraining", "why", "pediatric"])
+@pytest.mark.parametrize("folder", ["pretraining", "pediatric"])
 def test_kept_results_are_written_again_as_they_are(folder, tmp_path):
     home = paths.resolve("results") / folder
     names = [file.name for file in home.glob("*.csv")]

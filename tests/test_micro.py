@@ -8,7 +8,7 @@ import pytest
 import tiny_network
 from tiny import SETTINGS, SIZE, make_data, make_run
 
-from rin import backbones, micro, training
+from rin import backbones, micro, objectives, training
 
 N, BATCH = 19, 8  # the last batch has three
 
@@ -40,8 +40,8 @@ def small_network(optimizer):
     keras.utils.set_random_seed(0)
     x = keras.Input((5,))
     hidden = keras.layers.Dense(4, activation="tanh")(x)
-    model = keras.Model(x, keras.layers.Dense(2, activation="softmax")(hidden))
-    model.compile(optimizer, "binary_crossentropy", jit_compile=training.jit_compile())
+    model = keras.Model(x, keras.layers.Dense(2)(hidden))
+    model.compile(optimizer, objectives.loss(), jit_compile=training.jit_compile())
     model.optimizer.build(model.trainable_variables)
     return model
 

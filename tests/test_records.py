@@ -33,6 +33,7 @@ def runs_dir(tmp_path):
         run |= {"backbone": "resnet50", "trainable": "head", "learning_rate": 1e-3}
         run |= {"scenario": "resnet50-head-1e-03", "classifier": "gap"}
         facts = {"kind": "training", "fingerprint": mark, "data_fingerprint": "d", "run": run}
+        facts["settings"] = {"objective": "official"}
         records.write(home, facts | {"result": {"n_updates": 90, "diverged": False}})
     (tmp_path / "breast" / "unfinished").mkdir()
     records.write(tmp_path / "page", {"kind": "page", "fingerprint": "cccc"})

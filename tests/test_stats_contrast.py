@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 from test_stats import FOLD_2_A, FOLD_2_B, FOLD_2_Y, PATIENTS, A, B, Y, near
 
-from rin import experiment, paths, stats
-from rin.scenarios import Scenario
+from rin import stats
 from rin.stats import gains, resampling
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -226,22 +225,6 @@ def test_groups_in_several_folds_are_said():
     assert found.caution.startswith("5 groups are in several folds")
     assert (found.n_images, found.n_groups) == (11, 6)  # different ones
     assert list(found.folds["n_groups"]) == [6, 5]
-
-
-def test_a_scenarios_contrast_is_the_experiments_comparison():
-    file = paths.root() / "results/pretraining/predictions.parquet"
-    kept = pd.read_parquet(file).query("task == 'breast' and backbone == 'resnet50'")
-    expected = experiment.compare(kept)
-    kept = kept.merge(
-        expected[experiment.SCENARIO].assign(
-            scenario=[str(Scenario(*row)) for row in expected[experiment.SCENARIO].to_numpy()]
-        )
-    )
-    for row in expected.itertuples():
-        part = kept[kept.scenario == str(Scenario(row.backbone, row.trainable, row.learning_rate))]
-        found = stats.contrast(part, *experiment.INITS)
-        assert (found.difference, found.p) == (near(row.difference, 1e-12), near(row.p, 1e-12))
-        assert (found.n_images, found.n_groups) == (row.n_images, row.n_groups)
 
 
 @pytest.mark.parametrize(

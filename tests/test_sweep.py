@@ -300,7 +300,6 @@ seeds = [0]
 epochs = 3
 augmentation = "official"
 bank_gib = 16.0
-bank_dtype = "float32"
 out_dir = "runs/tiny"
 """
 

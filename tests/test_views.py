@@ -164,20 +164,6 @@ def test_a_failed_fill_leaves_nothing_that_looks_whole(tmp_path):
     assert view.fill([1, 2, 3], 0, counted) == 3
 
 
-def test_float16_takes_half_the_space_and_refuses_what_it_cannot_hold(tmp_path):
-    assert views.n_bytes(tensors()) == 4 * 7 == 2 * views.n_bytes(tensors(), "float16")
-    view = views.View(tensors(), 5, tmp_path, "float16")
-    view.fill([3], 0, counted)
-    assert view.take([3], [0])[0].dtype == np.float32
-    with pytest.raises(views.ViewError, match="float16 can't hold .* use bank_dtype: float32"):
-        view.fill([7000], 1, counted)
-
-
-def test_another_dtype_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="`dtype` should be one of .*Received: dtype='int8'"):
-        views.View(tensors(), 5, tmp_path, "int8")
-
-
 def test_the_files_have_no_name_so_nothing_is_left_behind(tmp_path, monkeypatch):
     view = views.View(tensors(), 5, tmp_path / "bank")
     view.fill([1], 0, counted)

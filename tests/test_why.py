@@ -48,7 +48,13 @@ def four(first, second, **other):
 
 def runs_of(predictions):
     runs = predictions[why.tables.RUN].drop_duplicates(ignore_index=True)
-    facts = {"fed": "official", "n_train": 500, "n_trainable": 4098, "diverged": False}
+    facts = {
+        "objective": "official",
+        "fed": "official",
+        "n_train": 500,
+        "n_trainable": 4098,
+        "diverged": False,
+    }
     return runs.assign(**facts, n_updates=23040 // runs["batch_size"])
 
 
@@ -294,7 +300,8 @@ def write_run(home, predictions):
     inside = predictions[names].assign(split="test", image_id="i", patient=pd.NA)
     inside.assign(y_score_negative=1 - inside["y_score"]).to_parquet(folder / "predictions.parquet")
     result = {"n_train": 500, "n_updates": 90, "n_trainable": 4098, "diverged": False}
-    record = {"kind": "training", "fingerprint": "f", "data_fingerprint": "d", "settings": {}}
+    record = {"kind": "training", "fingerprint": "f", "data_fingerprint": "d"}
+    record |= {"settings": {"objective": "official"}}
     record |= {"run": facts, "result": result, "fed": "caffe", "init_fingerprint": "w"}
     records.write(folder, record)
 

@@ -22,7 +22,7 @@ def gather(runs_dir, results_dir, roots=None):
 
     Args:
         runs_dir: folder that training wrote to; it need not exist.
-        results_dir: folder of the kept tables; without `pretraining` in it there are none.
+        results_dir: folder of the kept tables; without runs in its `pretraining` there are none.
         roots: dict from task to the folder of its real images, for runs whose records don't say
             that theirs were real: those are taken for phantoms'. No folder overrules a record
             that says the images were phantoms.
@@ -38,7 +38,8 @@ def gather(runs_dir, results_dir, roots=None):
     """
     found = [_own(runs_dir, task, (roots or {}).get(task)) for task in _tasks(runs_dir)]
     folder = paths.resolve(results_dir) / KEPT_FOLDER
-    found += [_kept(folder)] if folder.is_dir() else []
+    kept = experiment.read(folder) if folder.is_dir() else None
+    found += [_kept(kept)] if kept is not None and len(kept.runs) else []
     empty = (pd.DataFrame(columns=[*PAIR, *RUNS, *names]) for names in (COUNTS, TESTED))
     if not found:
         return tuple(empty)
@@ -157,9 +158,9 @@ def _own(runs_dir, task, root):
     )
 
 
-def _kept(folder):
+def _kept(kept):
     """The kept tables; pretrained and random weights met the same preprocess and batches there."""
-    kept, source = experiment.read(folder), {"source": "kept result", "phantom": False}
+    source = {"source": "kept result", "phantom": False}
     tables = []
     for frame, names in ((kept.runs, COUNTS), (kept.predictions, TESTED)):
         keys = frame[experiment.SCENARIO].drop_duplicates()

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 
 import pandas as pd
 
-from rin import kept_tables
+from rin import kept_tables, records
 from rin import manifest as manifests
 from rin.experiment import INITS
 from rin.gradcam import choices, ladder, tables
@@ -65,7 +65,8 @@ def find(
     """
     told = runs, drawn, has, predictions
     made = {"which": which, "of": of, "threshold": threshold, "resize": resize}
-    overlaps = tables.overlaps(*told, **made).assign(**made)
+    (objective,) = runs["objective"].unique()  # others are not judged together
+    overlaps = tables.overlaps(*told, **made).assign(**made, objective=objective)
     if not has.any():
         return Looks(overlaps, *(pd.DataFrame() for _ in range(4)))
     grids = sorted({choices.load(folder)[0].shape[1:3] for folder in runs["folder"]})
@@ -108,10 +109,13 @@ def read(folder):
     """The tables that `write` kept.
 
     Raises:
-        LooksError: one of them is not there.
+        LooksError: one of them is not there, or the runs don't name their objective.
     """
     files = [f"{one.name}.parquet" for one in fields(Looks)]
-    return Looks(*kept_tables.read(folder, files, LooksError, "the page on maps"))
+    found = Looks(*kept_tables.read(folder, files, LooksError, "the page on maps"))
+    if "objective" not in found.overlaps:
+        raise LooksError(records.no_objective(folder, "these tables are"))
+    return found
 
 
 def _plain(frame, looks):

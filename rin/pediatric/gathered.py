@@ -13,8 +13,8 @@ STRIDE, N_FEATURES = 32, 2048  # of ResNet50's last map
 FILES = {"runs": "runs.csv", "predictions": "predictions.parquet", "maps": "maps.csv"}
 CELL = ["protocol", "arm", "scenario", "fold", "seed"]  # names a run
 COUNTS = ["image_size", "n_train", "n_val", "n_test", "n_trainable", "n_updates", "n_epochs"]
-COUNTS += ["best_epoch", "diverged", "seconds", "data_fingerprint"]
-RUNS = [*CELL, "init", "preprocess", "learning_rate", "batch_size", *COUNTS]
+COUNTS += ["best_epoch", "val_loss", "diverged", "seconds", "data_fingerprint"]
+RUNS = [*CELL, "init", "preprocess", "objective", "learning_rate", "batch_size", *COUNTS]
 TESTED = ["split", "row", "group", "y_true", "y_score", "y_score_negative"]
 
 
@@ -78,18 +78,18 @@ def study(folders, image_size):
     return Study(*(_joined(several) for several in zip(*parts, strict=True)))
 
 
-def chosen(frame, predictions):
+def chosen(frame, runs):
     """The rows of a table that belong to each arm's learning rate with the lowest val loss.
 
     Args:
         frame: DataFrame with `protocol`, `arm` and `scenario`: any table of a `Study`.
-        predictions: of the `Study`. Test rows have no say.
+        runs: of the `Study`.
 
     Returns:
         The rows of `frame`, one scenario a protocol and arm.
     """
-    by = predictions.groupby(["protocol", "arm"], sort=False)
-    best = {(protocol, arm, judge.chosen(part, arm)) for (protocol, arm), part in by}
+    by = runs.groupby(["protocol", "arm"], sort=False)
+    best = {(protocol, *judge.chosen(part, arm)) for (protocol, arm), part in by}
     keys = frame[["protocol", "arm", "scenario"]].itertuples(index=False, name=None)
     return frame[[key in best for key in keys]].reset_index(drop=True)
 
@@ -113,11 +113,14 @@ def read(folder):
     """The kept tables, as a `Study`.
 
     Raises:
-        PediatricError: one of them is not there.
+        PediatricError: one of them is not there, or the runs don't name their objective.
     """
     files = [FILES[one.name] for one in fields(Study)]
     maker = "benchmarks/keep_pediatric.py"
-    return Study(*kept_tables.read(folder, files, PediatricError, maker))
+    found = Study(*kept_tables.read(folder, files, PediatricError, maker))
+    if "objective" not in found.runs:
+        raise PediatricError(records.no_objective(folder, "these tables are"))
+    return found
 
 
 def _joined(tables):

@@ -1,10 +1,10 @@
 """The runs behind the answer: gathered from a folder of runs, kept in two tables, read again."""
 
-from rin import judge, kept_tables, paths
+from rin import judge, kept_tables, paths, records
 
 RUN = ["task", "init", "preprocess", "batch_size", "backbone", "trainable", "learning_rate"]
 RUN += ["scenario", "fold", "seed"]
-COUNTS = ["fed", "n_train", "n_trainable", "n_updates", "diverged"]
+COUNTS = ["objective", "fed", "n_train", "n_trainable", "n_updates", "diverged"]
 TESTED = ["row", "group", "y_true", "y_score"]
 FILES = {"runs": "runs.csv", "predictions": "predictions.parquet"}
 
@@ -95,6 +95,8 @@ def _check(runs, predictions, folder):
         ("runs", runs, RUN + COUNTS),
         ("predictions", predictions, RUN + TESTED),
     ):
+        if name == "runs" and "objective" not in frame:
+            raise WhyError(records.no_objective(folder, "these tables are"))
         if missing := [column for column in columns if column not in frame]:
             raise WhyError(f"{folder}: `{name}` should have {columns}. It lacks: {missing}")
     told = (set(map(tuple, frame[RUN].drop_duplicates().values)) for frame in (runs, predictions))
