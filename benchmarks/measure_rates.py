@@ -17,7 +17,7 @@ import measured
 import numpy as np
 import pandas as pd
 
-from rin import backbones, estimate, records, training, views
+from rin import backbones, estimate, objectives, records, training, views
 
 COLUMNS = ["hardware", "backbone", "image_size", "kind", "images_per_second", "source"]
 KEY = COLUMNS[:4]
@@ -35,12 +35,13 @@ def measure(backbone, image_size, batch_size, seconds=SECONDS):
     """
     keras.backend.clear_session()
     found = {}
-    whole = _compiled(backbones.build(backbone, trainable="all", image_size=image_size))
+    options = {"image_size": image_size, "logits": True}
+    whole = _compiled(backbones.build(backbone, trainable="all", **options))
     shape = (image_size, image_size, 3)
     found["forward"] = _rate(whole.predict_on_batch, [shape], 64, seconds)
     found["train_all"] = _rate(whole.train_on_batch, [shape], batch_size, seconds, labels=True)
     for kind in ("top10", "head"):
-        network = backbones.build(backbone, trainable=kind, image_size=image_size)
+        network = backbones.build(backbone, trainable=kind, **options)
         cut = views.frontier(network)
         top = _compiled(keras.Model(cut, network.output))
         shapes = [tensor.shape[1:] for tensor in cut]
@@ -65,9 +66,7 @@ def keep(table, file):
 
 
 def _compiled(model):
-    model.compile(
-        keras.optimizers.Adam(), "binary_crossentropy", jit_compile=training.jit_compile()
-    )
+    model.compile(keras.optimizers.Adam(), objectives.loss(), jit_compile=training.jit_compile())
     return model
 
 

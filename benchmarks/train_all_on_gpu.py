@@ -21,7 +21,7 @@ import measured
 import numpy as np
 import official_recipe
 
-from rin import backbones, runs, scenarios, training
+from rin import backbones, objectives, runs, scenarios, training
 from rin.objectives import one_hot
 from rin.prepare import Data
 
@@ -62,8 +62,8 @@ def with_fit(backbone, precision, data, epochs, batch_size):
     part = {name: np.flatnonzero(data.splits[:, 0] == name) for name in ("train", "val")}
     keras.config.set_dtype_policy(precision)
     try:
-        model = backbones.build(backbone, trainable="all", image_size=x.shape[1])
-        model.compile(keras.optimizers.Adam(1e-4), "binary_crossentropy")
+        model = backbones.build(backbone, trainable="all", image_size=x.shape[1], logits=True)
+        model.compile(keras.optimizers.Adam(1e-4), objectives.loss())
         clock = official_recipe.Clock(time.perf_counter())
         model.fit(
             x[part["train"]],

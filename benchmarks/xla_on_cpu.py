@@ -11,15 +11,15 @@ import time
 import keras
 import numpy as np
 
-from rin import backbones
+from rin import backbones, objectives
 
 N, REPEATS = 32, 4
 
 
 def images_per_second(name, size, jit_compile):
     """Training images/s after the first, compiling, step."""
-    model = backbones.build(name, trainable="all", image_size=size)
-    model.compile("adam", "binary_crossentropy", jit_compile=jit_compile)
+    model = backbones.build(name, trainable="all", image_size=size, logits=True)
+    model.compile("adam", objectives.loss(), jit_compile=jit_compile)
     x = np.random.default_rng(0).normal(size=(N, size, size, 3)).astype("float32")
     y = np.eye(2, dtype="float32")[np.arange(N) % 2]
     model.train_on_batch(x, y)
