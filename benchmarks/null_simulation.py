@@ -7,13 +7,17 @@ negative test images a fold. A score is the sum of normal parts: what an image l
 everybody, to an init, to a backbone of an init, and to one scenario of it, plus a constant for
 disease. Training noise moves that constant in an init's fold, as another training set would;
 pretraining noise moves it in a backbone of an init, as another pretraining would. Neither favors
-an init. A method that keeps its word rejects in at most 5 % of the repetitions of every setting
-that it speaks of: see `SPEAKS_OF`. The last two rows are the verdict's rule without Holm: several
-tests at once, the contrast's P as it is, where the verdict has it within a family of eight tasks.
+an init. Two folds of five share three quarters of their training images, so their noise is not
+independent, and how far it is not is unknown: later settings draw it with a correlation between
+folds, in two sizes. A method that keeps its word rejects in at most 5 % of the repetitions of every
+setting that it speaks of: see `SPEAKS_OF`. The last two methods are the verdict's rule without
+Holm: several tests at once, the contrast's P as it is, where the verdict has it within a family of
+eight tasks.
 """
 
 import argparse
 from pathlib import Path
+from typing import NamedTuple
 
 import measured
 import numpy as np
@@ -28,36 +32,58 @@ RATIO = 1 / 4  # test to training images: five folds, validation counted as trai
 EFFECT = 1.6  # of disease, in units of the SDs below
 IMAGE, INIT, BACKBONE, SCENARIO = 0.7, 0.4, 0.35, 0.5  # SDs of a score's parts
 TRAINING, PRETRAINING = 0.15, 0.2  # SDs of what moves it: about 2 and 3 points of AUC
+CORRELATIONS = (0.0, 0.2, 0.5, 0.8)  # of training noise, between folds
 ALPHA = 0.05
+
+
+class Noise(NamedTuple):
+    """What a setting adds."""
+
+    training_sd: float
+    pretraining_sd: float
+    correlation: float
+
+
 SETTINGS = {
-    "none": (0.0, 0.0),
-    "training": (TRAINING, 0.0),
-    "training and pretraining": (TRAINING, PRETRAINING),
+    "none": Noise(0.0, 0.0, 0.0),
+    "training": Noise(TRAINING, 0.0, 0.0),
+    "training and pretraining": Noise(TRAINING, PRETRAINING, 0.0),
+}
+SETTINGS |= {
+    f"training {sd:g}, correlation {correlation:g}": Noise(sd, 0.0, correlation)
+    for sd in (TRAINING, 2 * TRAINING)
+    for correlation in CORRELATIONS
+    if (sd, correlation) != (TRAINING, 0.0)  # it is "training"
 }
 EVERYWHERE = tuple(SETTINGS)
+FIXED = EVERYWHERE[:1]
+ONE_PRETRAINING = tuple(name for name, noise in SETTINGS.items() if not noise.pretraining_sd)
 SPEAKS_OF = {  # the settings in which a method's claim covers all that varies
-    "concatenated DeLong": EVERYWHERE[:1],
-    "paired t over 24 AUCs": EVERYWHERE[:1],
-    "contrast": EVERYWHERE[:1],
-    "bootstrap by patient": EVERYWHERE[:1],
-    "Nadeau-Bengio": EVERYWHERE[:2],
+    "concatenated DeLong": FIXED,
+    "paired t over 24 AUCs": FIXED,
+    "contrast": FIXED,
+    "bootstrap by patient": FIXED,
+    "Nadeau-Bengio": ONE_PRETRAINING,
     "over backbones": EVERYWHERE,
-    "contrast and Nadeau-Bengio": EVERYWHERE[:2],
+    "contrast and Nadeau-Bengio": ONE_PRETRAINING,
     "all three": EVERYWHERE,
 }
 
 
-def simulate(training, pretraining, rng):
+def simulate(noise, rng):
     """One study without a true difference: list of five `rin.stats.Fold`, images as groups."""
     y = np.repeat([1, 0], [POSITIVE, NEGATIVE])
     n, inits = len(y), (2, BACKBONES, WAYS)
-    pretrained = rng.normal(0, pretraining, (2, BACKBONES, 1, 1))
+    common = rng.spawn(1)[0].normal(0, noise.training_sd, (2, 1, 1, 1))  # of all folds
+    pretrained = rng.normal(0, noise.pretraining_sd, (2, BACKBONES, 1, 1))
+    of_all, of_one = np.sqrt([noise.correlation, 1 - noise.correlation])
     folds = []
     for fold in range(FOLDS):
         score = rng.normal(0, IMAGE, n) + rng.normal(0, INIT, (2, 1, 1, n))
         score = score + rng.normal(0, BACKBONE, (2, BACKBONES, 1, n))
         score = score + rng.normal(0, SCENARIO, (*inits, n))
-        effect = EFFECT + pretrained + rng.normal(0, training, (2, 1, 1, 1))
+        trained = of_all * common + of_one * rng.normal(0, noise.training_sd, (2, 1, 1, 1))
+        effect = EFFECT + pretrained + trained
         a, b = (score + effect * y).reshape(2, BACKBONES * WAYS, 1, n)
         names = tuple(range(BACKBONES * WAYS))
         folds.append(stats.Fold(fold, y, np.arange(n) + n * fold, names, list(a), list(b)))
@@ -100,13 +126,15 @@ def run(repetitions, n_resamples, seed, settings=EVERYWHERE):
         settings: names among `SETTINGS`.
 
     Returns:
-        DataFrame `setting` (the noise added), `method`, `claimed` (whether it speaks of that
-        setting), `rejections`, `repetitions`, `share`, and `low` and `high`, Wilson's interval.
+        DataFrame `setting` (the noise added), `training_sd` and `pretraining_sd` (of that noise,
+        in units of a score), `correlation` (of training noise between folds), `method`, `claimed`
+        (whether it speaks of that setting), `rejections`, `repetitions`, `share`, and `low` and
+        `high`, Wilson's interval.
     """
     rows = []
     for setting in settings:
         rng = np.random.default_rng([seed, list(SETTINGS).index(setting)])
-        studies = (simulate(*SETTINGS[setting], rng) for _ in range(repetitions))
+        studies = (simulate(SETTINGS[setting], rng) for _ in range(repetitions))
         p = pd.DataFrame([p_values(study, n_resamples, i) for i, study in enumerate(studies)])
         rows += [count(setting, name, int((p[name] < ALPHA).sum()), repetitions) for name in p]
     return pd.DataFrame(rows)
@@ -117,7 +145,8 @@ def count(setting, method, rejections, repetitions):
     from statsmodels.stats.proportion import proportion_confint
 
     low, high = proportion_confint(rejections, repetitions, method="wilson")
-    row = {"setting": setting, "method": method, "claimed": setting in SPEAKS_OF[method]}
+    row = {"setting": setting, **SETTINGS[setting]._asdict()}
+    row |= {"method": method, "claimed": setting in SPEAKS_OF[method]}
     row |= {"rejections": rejections, "repetitions": repetitions}
     return row | {"share": rejections / repetitions, "low": low, "high": high}
 

@@ -206,10 +206,18 @@ def paired(predictions, arm_a, arm_b, level=0.95):
 def gain(table, arm_a, arm_b):
     """Mean gain of one arm over another over their common scenarios, in points.
 
+    Args:
+        table: of `scenarios` or `complete`.
+        arm_a, arm_b: names of arms; a scenario counts when both have it, with every fold that
+            either was run in.
+
     Returns:
         (points, n): 100 × the mean of AUC_a − AUC_b, and over how many scenarios.
     """
-    wide = table.pivot(index="scenario", columns="arm", values="auc")[[arm_a, arm_b]].dropna()
+    both = table[table["arm"].isin([arm_a, arm_b])]
+    whole = both[both["n_folds"] == both["n_folds"].max()]
+    wide = whole.pivot(index="scenario", columns="arm", values="auc")
+    wide = wide.reindex(columns=[arm_a, arm_b]).dropna()
     return 100 * float((wide[arm_a] - wide[arm_b]).mean()), len(wide)
 
 

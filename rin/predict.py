@@ -129,15 +129,14 @@ def predict(model, files, modality=None, threshold=0.5):
         PredictError: the wrong modality, or one that nobody stated; no image, or none readable.
     """
     model = model if isinstance(model, Opened) else load(model)
-    if not 0 <= threshold <= 1:
-        raise PredictError(f"`threshold` should be 0 to 1. Received: threshold={threshold!r}")
+    _check(threshold)
     names = listed(files)
     check_modality(names, model.card["use"]["modality"], modality)
     found = read(names, model.card)
     features, scores = model(found.pixels)
     frame = pd.DataFrame({"image_id": found.image_ids, "probability": scores[:, 1].astype(float)})
     negative, positive = model.card["use"]["classes"]
-    frame["predicted"] = np.where(frame["probability"] >= threshold, positive, negative)
+    frame["predicted"] = np.where(_positive(scores, threshold), positive, negative)
     frame = frame.join(_unlike(model, found, features))
     frame["warnings"] = _warnings(frame, model.card["use"]["modality"])
     frame.index = pd.Index([str(file) for file in found.files])
@@ -149,26 +148,42 @@ def predict(model, files, modality=None, threshold=0.5):
     return frame[list(COLUMNS)]
 
 
-def explain(model, files, class_index=None):
+def explain(model, files, class_index=None, threshold=0.5):
     """Grad-CAM maps of the readable images among these files.
 
     Args:
         model: a model folder, or an `Opened`.
         files: as `predict` takes them; their modality is not looked at again.
-        class_index: 1 for the positive class, 0 for the other; None for each image's class with the
-            higher output.
+        class_index: 1 for the positive class, 0 for the other; None for the class that `predict`
+            names, of each image. Two sigmoids need not add up to 1, so this can be the class with
+            the lower output.
+        threshold: as `predict` had it.
 
     Returns:
         (pixels, maps): two `(n, size, size)` uint8 arrays, the images as the network sees them and
         their maps, 0–255.
+
+    Raises:
+        PredictError: no image, none readable, or an unusable `threshold`.
     """
     from rin import gradcam
 
     model = model if isinstance(model, Opened) else load(model)
+    _check(threshold)
     pixels = read(listed(files), model.card).pixels
     if class_index is None:
-        class_index = model(pixels)[1].argmax(axis=1)
+        class_index = _positive(model(pixels)[1], threshold).astype(int)
     return pixels, gradcam.cam(model.network, model.shown(pixels), class_index)
+
+
+def _check(threshold):
+    if not 0 <= threshold <= 1:
+        raise PredictError(f"`threshold` should be 0 to 1. Received: threshold={threshold!r}")
+
+
+def _positive(scores, threshold):
+    """Which images are called positive: the one rule, of names and of maps."""
+    return scores[:, 1] >= threshold
 
 
 def _exported(folder):

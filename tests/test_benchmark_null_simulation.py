@@ -8,13 +8,14 @@ from test_benchmarks import module
 from rin import stats
 
 null = module("null_simulation")
+QUIET = null.Noise(0, 0, 0)
 
 
 @pytest.fixture(scope="module")
 def studies():
     """Two hundred studies without added noise."""
     rng = np.random.default_rng(0)
-    return [null.simulate(0, 0, rng) for _ in range(200)]
+    return [null.simulate(QUIET, rng) for _ in range(200)]
 
 
 def test_a_study_has_the_shape_it_says(studies):
@@ -28,9 +29,26 @@ def test_a_study_has_the_shape_it_says(studies):
 def test_neither_init_is_better_on_average(studies):
     gains = np.array([stats.contrast_of(folds).difference for folds in studies])
     assert abs(gains.mean()) < 3 * gains.std() / np.sqrt(len(gains))
-    noisy = [null.simulate(0.5, 0.5, np.random.default_rng(i)) for i in range(100)]
+    noisy = [null.simulate(null.Noise(0.5, 0.5, 0), np.random.default_rng(i)) for i in range(100)]
     wide = np.array([stats.contrast_of(folds).difference for folds in noisy])
     assert abs(wide.mean()) < 3 * wide.std() / np.sqrt(len(wide)) and wide.std() > gains.std()
+
+
+def test_training_noise_correlates_between_folds_as_told():
+    found = {}
+    for correlation in (0.0, 0.8):
+        noise = null.Noise(0.5, 0, correlation)
+        rngs = [np.random.default_rng(i) for i in range(100)]
+        gains = np.array([null.cell_gains(null.simulate(noise, rng)).mean(axis=0) for rng in rngs])
+        pairs = np.corrcoef(gains.T)[np.triu_indices(5, 1)]
+        found[correlation] = pairs.mean(), gains.std()
+    assert abs(found[0.0][0]) < 0.1 and 0.6 < found[0.8][0] < 0.9
+    assert found[0.0][1] == pytest.approx(found[0.8][1], rel=0.15)  # the same noise in each fold
+
+
+def test_a_correlation_leaves_the_other_settings_draws_as_they_were():
+    one, other = (null.simulate(null.Noise(0, 0, r), np.random.default_rng(0)) for r in (0, 0.5))
+    assert all(np.array_equal(x.a, y.a) for x, y in zip(one, other, strict=True))
 
 
 def test_the_contrasts_variance_is_what_studies_vary_by(studies):
@@ -77,3 +95,5 @@ def test_the_kept_table_is_of_these_settings_and_methods():
     assert list(kept["setting"].unique()) == list(null.SETTINGS)
     assert list(kept["method"].unique()) == list(null.SPEAKS_OF)
     assert (kept["repetitions"] >= 400).all()
+    noise = kept.drop_duplicates("setting").set_index("setting")[list(null.Noise._fields)]
+    assert {name: tuple(row) for name, row in noise.iterrows()} == null.SETTINGS

@@ -418,6 +418,37 @@ def test_backbones_are_compared_by_the_mean_of_their_scenarios():
     assert gain == pytest.approx(row["gain"]) == pytest.approx(100 / 3)
 
 
+def test_two_backbones_say_nothing_of_others():
+    cells = []
+    for name, scores in (("resnet50", A), ("densenet121", PERFECT)):
+        for fold in (0, 1):
+            shared = {"fold": fold, "backbone": name}
+            cells += [cell(RIN, scores, **shared), cell(IMN, D, **shared)]
+    gains = gains_of(*cells)
+    row = gains.iloc[0]
+    assert row["n_backbones"] == 2 and math.isnan(row["backbones_p"])
+    assert row["backbones_reason"] == "not available: two backbones"
+    sure = gains.assign(holm_p=0.01, training_p=0.01)
+    (answer,) = verdict.table(sure).query("task == 'breast'")["answer"]
+    assert answer.endswith("not available for other backbones")
+
+
+def test_an_init_without_a_backbone_has_no_gain_there():
+    free = [HEAD, TOP]
+    both = [c for f in free for c in (cell(RIN, A, free=f), cell(IMN, B, free=f))]
+    alone = [cell(RIN, PERFECT, backbone="densenet121"), cell(IMN, WRONG, backbone="inception_v3")]
+    runs, predictions = together(*both, *alone, cell(RIN, PERFECT, free=ALL))
+    table = comparison.scenarios(runs, predictions)
+    row = comparison.gains(runs, predictions, table, n_resamples=50).iloc[0]
+    assert [row[name] for name in ("n_scenarios", "n_backbones")] == [2, 1]
+    for test in ("contrast", "as_published"):
+        assert row[f"{test}_gain"] == pytest.approx(200 / 9)
+    assert row["training_gain"] == row["backbones_gain"] == pytest.approx(200 / 9)
+    assert comparison.backbone_gains(predictions, table)["backbone"].tolist() == ["resnet50"]
+    assert comparison.gain_by(table, "backbone")["backbone"].tolist() == ["resnet50"]
+    assert comparison.spread(table)["n_scenarios"].tolist() == [2]
+
+
 def test_every_interval_is_around_its_own_estimate():
     free = [HEAD, TOP, ALL, ("head", 1e-3)]
     cells = [pair for f in free for pair in (cell(RIN, PERFECT, free=f), cell(IMN, D, free=f))]

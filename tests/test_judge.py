@@ -229,7 +229,7 @@ def scored(**aucs):
     """A table of scenarios: `arm=[auc, auc, …]` with the arm's name under its keyword."""
     names = {"rin": RIN, "imn": IMN, "native": "radimagenet, native", "random": "random, official"}
     rows = [
-        {"arm": names[key], "scenario": f"s{n}", "auc": auc}
+        {"arm": names[key], "scenario": f"s{n}", "auc": auc, "n_folds": 1}
         for key, values in aucs.items()
         for n, auc in enumerate(values)
     ]
@@ -344,6 +344,18 @@ def test_the_gain_is_in_points_over_common_scenarios():
     table = scored(rin=[0.8, 0.7, 0.9], imn=[0.75, 0.7])
     assert judge.gain(table, RIN, IMN) == (pytest.approx(2.5), 2)
     assert judge.gain(table, IMN, RIN) == (pytest.approx(-2.5), 2)
+
+
+def test_the_gain_is_over_scenarios_that_both_arms_have_in_every_fold():
+    whole = [cell(arm, fold, scenario=S1) for arm in (RIN, IMN) for fold in (0, 1)]
+    half = [
+        cell(RIN, 0, scenario=S2),
+        cell(RIN, 1, scenario=S2),
+        cell(IMN, 0, scores=B, scenario=S2),
+    ]
+    table = table_of(*whole, *half, *[cell(IMN, fold, scenario="s3") for fold in (0, 1)])
+    assert judge.gain(table, RIN, IMN) == (0, 1)
+    assert np.isnan(judge.gain(table[table["scenario"] != S1], RIN, IMN)[0])
 
 
 def test_averaged_rocs_are_those_of_the_worked_example():

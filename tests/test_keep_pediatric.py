@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rin import pediatric, phantoms, records
+from rin import baselines, pediatric, phantoms, records
 from rin.gradcam import choices
 from rin.prepare import prepare
 
@@ -45,7 +45,7 @@ def study(found):
     part = pd.DataFrame({"split": "test", "row": [0, 1, 2], "group": ["train/PERSON7"] * 2 + ["x"]})
     part = part.assign(y_true=[0, 1, 1], y_score=0.5, y_score_negative=0.5)
     predictions = found[pediatric.CELL].merge(part, how="cross")
-    return pediatric.Study(found, predictions, found[["protocol", "arm"]])
+    return pediatric.Study(found, predictions, found[["protocol", "arm"]], pd.DataFrame())
 
 
 def test_images_and_children_get_running_names():
@@ -67,10 +67,14 @@ def test_a_weight_file_of_ones_own_is_called_pretrained():
         script().unnamed(study(runs(("a", "b"))), DATA)
 
 
-def test_runs_of_other_images_and_missing_folds_are_refused():
+def test_runs_of_other_images_have_no_baselines():
+    given = {"5-fold": SimpleNamespace(data=DATA)}
+    with pytest.raises(pediatric.PediatricError, match="5-fold: the runs' data and split are e"):
+        pediatric.baselines(given, runs(fingerprint="e"))
+
+
+def test_missing_folds_are_refused():
     script().check(runs(), DATA)
-    with pytest.raises(script().KeepError, match="5-fold: the runs' data and split are e"):
-        script().check(runs(fingerprint="e"), DATA)
     with pytest.raises(script().KeepError, match=r"Mine-abc123, official, s lacks folds \[1\]"):
         script().check(pd.concat([runs(("a",)), runs(folds=(0,))]), DATA)
 
@@ -122,9 +126,50 @@ def test_finished_runs_become_the_pages_tables(tmp_path, monkeypatch):
     assert len(kept.runs) == 2 * (5 + 1)
     assert kept.predictions.groupby("row").y_true.nunique().eq(1).all()
     assert kept.predictions.groupby("row").group.nunique().eq(1).all(), "alike in both splits"
+    by = kept.runs.groupby(["protocol", "fold"]).data_fingerprint.agg(set)
+    assert kept.baselines.groupby(["protocol", "fold"]).data_fingerprint.agg(set).equals(by)
+    alone = ["--data", str(images), "--image-size", "32", "--out", str(tmp_path / "kept")]
+    script().main(alone)  # the folds are those of the kept runs
+    pd.testing.assert_frame_equal(pediatric.read(tmp_path / "kept").baselines, kept.baselines)
+    with pytest.raises(SystemExit):
+        script().main([*alone, "--runs", str(tmp_path)])
     text = kept.predictions.to_csv() + kept.runs.to_csv() + kept.maps.to_csv()
     assert not [name for name in names if name in text] and str(tmp_path) not in text
     places[-1] = "64"
     with pytest.raises(SystemExit, match="64 px make"):
         script().main([*places, "--out", str(tmp_path / "other")])
     assert not (tmp_path / "other").exists()
+
+
+def test_the_kept_baselines_are_of_the_kept_runs():
+    kept = pediatric.read(ROOT / "results/pediatric")
+    keys = ["protocol", "fold", "data_fingerprint"]
+    assert set(kept.runs.groupby(keys).groups) == set(kept.baselines.groupby(keys).groups)
+    best = pediatric.best_baselines(kept.baselines).set_index("protocol")
+    thumbnail = kept.baselines[kept.baselines.baseline == best.baseline["5-fold"]]
+    mean = thumbnail[thumbnail.protocol == "5-fold"].auc.mean()
+    assert best.auc["5-fold"] == pytest.approx(mean)
+
+
+@pytest.mark.filterwarnings("ignore::rin.splits.SmallSplitWarning")
+@pytest.mark.parametrize("protocol", ["5-fold", "official"])
+def test_the_kept_baselines_were_tested_on_the_networks_own_images(
+    protocol, project_data, tmp_path, monkeypatch
+):
+    """The fold is read from the kept predictions, not from the code that splits."""
+    folder = project_data("kermany") / "chest_xray"
+    monkeypatch.setattr("rin.prepare.STORE_FOLDER", str(tmp_path))
+    one = prepare("pediatric", str(folder), protocol="official")  # 256 px
+    numbered = np.argsort(one.data.image_ids, kind="stable")  # as `unnamed` numbers the images
+    kept = pediatric.read(ROOT / "results/pediatric")
+    tested = kept.predictions[kept.predictions.protocol == protocol]
+    tested = tested[tested.fold == 0].drop_duplicates("row")
+    rows = numbered[tested.row]
+    assert np.array_equal(one.data.y[rows], tested.y_true)
+    split = pd.Series("train", one.manifest.index)
+    split.iloc[rows] = tested.split.to_numpy()
+    manifest = one.manifest.drop(columns="split_0").assign(split_0=split)
+    found = baselines.scores(manifest, one.store, one.classes[1])
+    mine = kept.baselines[(kept.baselines.protocol == protocol) & (kept.baselines.fold == 0)]
+    expected = mine.set_index("baseline").auc
+    assert found.set_index("baseline").auc.to_dict() == pytest.approx(expected.to_dict(), abs=2e-3)

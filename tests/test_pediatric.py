@@ -249,7 +249,7 @@ def test_a_study_is_kept_and_read_again(tmp_path):
     assert len(found.predictions) == 3 * 12
     pediatric.write(found, tmp_path / "kept")
     again = pediatric.read(tmp_path / "kept")
-    for name in ("runs", "predictions", "maps"):
+    for name in ("runs", "predictions", "maps", "baselines"):
         pd.testing.assert_frame_equal(getattr(found, name), getattr(again, name), check_dtype=False)
     assert sorted(p.name for p in (tmp_path / "kept").iterdir()) == sorted(
         pediatric.gathered.FILES.values()

@@ -204,6 +204,29 @@ def test_maps_are_those_of_the_network_at_its_size(model, some):
     assert not np.array_equal(each[0], each[1])
 
 
+@pytest.fixture
+def flat(model):
+    """Two sigmoids upon flat features: both units above 0.5, the negative one the higher."""
+    network = backbones.build("tiny", image_size=tiny_export.SIZE, classifier="flatten")
+    kernel, _ = network.layers[-1].get_weights()
+    network.layers[-1].set_weights([kernel * 1e-3, np.float32([2, 1])])
+    return predict.opened(network, model.card, model.statistics)
+
+
+@pytest.mark.parametrize(("threshold", "named"), [(0.5, 1), (0.9, 0)])
+def test_the_map_is_of_the_class_that_is_named(flat, some, threshold, named):
+    found = predict.predict(flat, some, "US", threshold)
+    pixels, maps = predict.explain(flat, some, threshold=threshold)
+    scores = flat(pixels)[1]
+    assert (scores[:, 0] > scores[:, 1]).all() and (scores[:, 1] > 0.5).all()
+    assert set(found["predicted"]) == {flat.card["use"]["classes"][named]}
+    each = [predict.explain(flat, some, class_index=k)[1] for k in (0, 1)]
+    assert np.array_equal(maps, each[named])
+    assert not np.array_equal(maps, each[1 - named])
+    with pytest.raises(PredictError, match="`threshold` should be 0 to 1"):
+        predict.explain(flat, some, threshold=2)
+
+
 def test_a_folder_that_is_no_network_or_was_changed_is_refused(exported, tmp_path):
     with pytest.raises(PredictError, match=r"expected a folder with card\.json"):
         predict.load(tmp_path)

@@ -277,6 +277,15 @@ def test_nadeau_and_bengios_worked_example():
     assert uncorrected.p == near(0.011534)
 
 
+def test_fewer_than_three_backbones_say_nothing_of_others():
+    for few, reason in (([0.05], "one backbone"), ([0.05, 0.04], "two backbones")):
+        test = stats.over_backbones(few)
+        assert test.reason == f"not available: {reason}"
+        assert math.isnan(test.p) and math.isnan(test.low)
+        assert test.difference == pytest.approx(np.mean(few))
+    assert stats.over_backbones([0.05, 0.04, 0.03]).p < 0.05
+
+
 def test_the_worked_example_over_backbones():
     test = stats.over_backbones(pd.Series([0.05, 0.03, 0.04, 0.01]))
     assert (test.difference, test.statistic) == (near(0.0325), near(3.806010))

@@ -286,16 +286,17 @@ def test_a_lower_level_gives_a_narrower_interval(test, what):
 
 # --- The verdict ----------------------------------------------------------------------------------
 
+CLAIM = "shown for {N}; suggested for "
 NAMES = {"N": "these networks", "S": "other training sets", "B": "other backbones"}
 
 
 @pytest.mark.parametrize(
     ("p", "folds", "backbones", "words"),
     [
-        (0.01, 0.03, 0.04, "shown for {N} and {S} and {B}"),
-        (0.01, 0.03, 0.2, "shown for {N} and {S}; not shown for {B}"),
+        (0.01, 0.03, 0.04, CLAIM + "{S} and {B}"),
+        (0.01, 0.03, 0.2, CLAIM + "{S}; not shown for {B}"),
         (0.01, 0.2, 0.01, "shown for {N}; not shown for {S} and {B}"),
-        (0.01, None, 0.03, "shown for {N} and {B}; not available for {S}"),
+        (0.01, None, 0.03, CLAIM + "{B}; not available for {S}"),
         (0.01, None, 0.3, "shown for {N}; not shown for {B}; not available for {S}"),
         (0.01, 0.2, None, "shown for {N}; not shown for {S}; not available for {B}"),
         (0.01, None, None, "shown for {N}; not available for {S} and {B}"),

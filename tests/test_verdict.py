@@ -57,13 +57,17 @@ def test_a_task_that_was_run_is_answered_by_rule():
         ({"degenerate": True, "contrast_p": 0.0, "holm_p": 1.0}, "no finding"),
         (
             {"backbones_gain": -1.0},
-            "shown for these networks and other training sets; not shown for other backbones",
+            "these networks; suggested for other training sets; not shown for other backbones",
         ),
         (
             {"training_gain": -1.0},
             "shown for these networks; not shown for other training sets and other backbones",
         ),
-        ({"gain": -3.0}, "shown for these networks and other training sets and other backbones"),
+        (
+            {"gain": -3.0},
+            "these networks; suggested for other training sets and other backbones",
+        ),
+        ({"backbones_p": NAN}, "suggested for other training sets; not available for other backb"),
     ],
 )
 def test_what_fails_and_what_does_not_exist_is_said(over, expected):

@@ -255,6 +255,19 @@ def test_levels_are_means_of_fold_aucs_over_whole_scenarios():
     assert (row["n_scenarios"], row["n_folds"], row["n_updates"]) == (1, 2, 90)
 
 
+def test_levels_of_inits_are_of_the_scenarios_that_all_of_them_have():
+    table = pd.concat(
+        [run("a", A), run("b", B), run("a", Y, scenario="of a"), run("b", A2, "native")]
+    )
+    found = why.levels(runs_of(table), table).set_index(["init", "preprocess"])
+    assert found["n_scenarios"].to_dict() == dict.fromkeys(found.index, 1)
+    assert found.loc[("a", "official"), "mean_auc"] == pytest.approx(8 / 9)
+    assert list(found.index) == [("a", "official"), ("b", "native"), ("b", "official")]
+    apart = pd.concat([run("a", A), run("b", B, scenario="of b")])
+    found = why.levels(runs_of(apart), apart)
+    assert found["mean_auc"].isna().all() and (found["n_scenarios"] == 0).all()
+
+
 def test_the_study_s_pair_goes_before_others():
     assert pair_of("random", "imagenet", "mine") == ("imagenet", "random")
     assert pair_of("random", "mine-1a2b3c") == ("mine-1a2b3c", "random")

@@ -14,7 +14,7 @@ COUNTS = ["n_scenarios", "n_folds", "n_backbones", "n_images", "n_groups"]
 TESTS = {
     "contrast": "new patients, these networks (DeLong's contrast, clustered)",
     "bootstrap": "the same, by resampling patients",
-    "training": "other training sets too (corrected t over folds)",
+    "training": "other training sets too (corrected t over folds; if folds do not err alike)",
     "backbones": "other backbones and pretrainings too (t over backbones; never evidence alone)",
     "as_published": "the paper's procedure (unpaired t over scenarios; not evidence)",
 }

@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 
 import pandas as pd
 
+from rin import baselines as blind
 from rin import judge, kept_tables, paths, records
 from rin.pediatric.maps import mean_maps
 
@@ -11,11 +12,13 @@ TASK = "pediatric"
 NETWORK = {"backbone": "resnet50", "trainable": "head", "classifier": "flatten"}
 STRIDE, N_FEATURES = 32, 2048  # of ResNet50's last map
 FILES = {"runs": "runs.csv", "predictions": "predictions.parquet", "maps": "maps.csv"}
+FILES |= {"baselines": "baselines.csv"}
 CELL = ["protocol", "arm", "scenario", "fold", "seed"]  # names a run
 COUNTS = ["image_size", "n_train", "n_val", "n_test", "n_trainable", "n_updates", "n_epochs"]
 COUNTS += ["best_epoch", "val_loss", "diverged", "seconds", "data_fingerprint"]
 RUNS = [*CELL, "init", "preprocess", "objective", "learning_rate", "batch_size", *COUNTS]
 TESTED = ["split", "row", "group", "y_true", "y_score", "y_score_negative"]
+BASELINES = ["protocol", "baseline", "fold", "auc", "data_fingerprint"]
 
 
 class PediatricError(ValueError):
@@ -24,17 +27,19 @@ class PediatricError(ValueError):
 
 @dataclass(frozen=True)
 class Study:
-    """The tables of the study; each begins with `CELL`, and `FILES` says where each is kept.
+    """The tables of the study; `FILES` says where each is kept. All but the last have `CELL`.
 
     Attributes:
         runs: one row a run: `RUNS`.
         predictions: one row a run and image of val or test: `TESTED`.
         maps: of `mean_maps`.
+        baselines: of `baselines`.
     """
 
     runs: pd.DataFrame
     predictions: pd.DataFrame
     maps: pd.DataFrame
+    baselines: pd.DataFrame
 
 
 def runs(runs_dir):
@@ -59,23 +64,69 @@ def runs(runs_dir):
     return found.assign(arm=judge.arms(found))  # told apart among these alone, as in `study`
 
 
-def study(folders, image_size):
+def study(folders, image_size, prepared=None):
     """Everything the study's page shows, from run folders.
 
     Args:
         folders: dict from protocol ("5-fold", "official", …) to the folder of its runs.
         image_size: pixels a side, as the runs had it.
+        prepared: dict from protocol to a `rin.prepare.Prepared`, the images of these runs; without
+            them there are no baselines.
 
     Returns:
         A `Study`; groups are called as the dataset calls them, and must not leave the page.
 
     Raises:
-        PediatricError: see `runs`; or heads that are not of this image size.
+        PediatricError: see `runs` and `baselines`; or heads that are not of this image size.
         rin.judge.JudgeError: see `runs`.
         FileNotFoundError: a run that did not diverge kept no maps.
     """
     parts = [_of_protocol(name, folder, image_size) for name, folder in folders.items()]
-    return Study(*(_joined(several) for several in zip(*parts, strict=True)))
+    tables = [_joined(several) for several in zip(*parts, strict=True)]
+    return Study(*tables, baselines(prepared or {}, tables[0]))
+
+
+def baselines(prepared, runs):
+    """Test AUC of every image-blind baseline, trained and tested on the networks' own folds.
+
+    Args:
+        prepared: dict from protocol to a `rin.prepare.Prepared`.
+        runs: of a `Study`, with all of these protocols.
+
+    Returns:
+        DataFrame `BASELINES`: one row a protocol, baseline and fold that was run; the fingerprint
+        of images and split is that of the runs.
+
+    Raises:
+        PediatricError: images or a split that are not the runs'.
+    """
+    parts = [pd.DataFrame(columns=BASELINES)]
+    for protocol, one in prepared.items():
+        mine = runs[runs["protocol"] == protocol]
+        mark = one.data.fingerprint
+        if (other := set(mine["data_fingerprint"])) != {mark}:
+            raise PediatricError(
+                f"{protocol}: the runs' data and split are {', '.join(sorted(other))}, those of "
+                f"the images given at {one.data.images.shape[1]} px {mark}: other images, another "
+                "size, interpolation or split"
+            )
+        found = blind.scores(one.manifest, one.store, one.classes[1])
+        found = found[found["fold"].isin(mine["fold"])]
+        parts.append(found.assign(protocol=protocol, data_fingerprint=mark)[BASELINES])
+    return _joined(parts)
+
+
+def best_baselines(table):
+    """The best image-blind baseline of every protocol.
+
+    Args:
+        table: of `baselines`.
+
+    Returns:
+        DataFrame `protocol`, `baseline`, `auc` (mean of fold AUCs).
+    """
+    found = {name: blind.best(part) for name, part in table.groupby("protocol", sort=False)}
+    return pd.DataFrame([{"protocol": name} | best._asdict() for name, best in found.items()])
 
 
 def chosen(frame, runs):

@@ -146,7 +146,8 @@ def compare(runs, predictions, level=0.95):
         DataFrame, one row a protocol with two arms to compare (see `rin.comparison.pair`):
         `protocol`, `a`, `b`; `difference` (a − b), `low`, `high` (points) and `p` of DeLong's
         contrast, clustered by group: new patients, these networks; `degenerate`; `training_low`,
-        `training_high`, `training_p` of the corrected t over folds: other training sets too;
+        `training_high`, `training_p` of the corrected t over folds: other training sets too,
+        if folds, which share training images, do not err alike;
         `reason` (why one is NaN); `n_folds`, `n_images`, `n_groups`.
     """
     rows, tested = [], predictions[predictions["split"] == "test"].assign(scenario="chosen")

@@ -8,6 +8,9 @@ import numpy as np
 
 from rin.stats.checks import codes, usable_level
 
+# With one degree of freedom, two gains that happen to be close pass.
+TOO_FEW = ("one backbone", "two backbones")
+
 
 @dataclass(frozen=True)
 class CorrectedT:
@@ -51,22 +54,23 @@ def nadeau_bengio(gains, ratio, level=0.95):
     """
     if not 0 < ratio < math.inf:
         raise ValueError(f"`ratio` should be above 0 and finite. Received: ratio={ratio!r}")
-    return _t_test(gains, ratio, level, "one split")
+    return _t_test(gains, ratio, level, ("one split",))
 
 
 def over_backbones(gains, level=0.95):
     """One-sample t test over backbones: would another pretraining say the same?
 
     Each init is one pretraining per backbone, so this is the only test that sees pretraining. By
-    itself it is too liberal, for backbones share their test images: never evidence alone.
+    itself it is too liberal, for backbones share their test images: never evidence alone. It needs
+    three of them.
 
     Args:
         gains: `(n,)` floats, the mean gain of each backbone (`rin.stats.backbone_gains`).
         level: coverage of the interval, between 0 and 1.
 
     Returns:
-        `CorrectedT` with df = n − 1; NaN with a `reason` for a single backbone, an undefined gain,
-        or gains without spread.
+        `CorrectedT` with df = n − 1; NaN with a `reason` for fewer than three backbones, an
+        undefined gain, or gains without spread.
 
     Raises:
         ValueError: an unusable `level`.
@@ -75,7 +79,7 @@ def over_backbones(gains, level=0.95):
     >>> round(test.statistic, 6), round(test.p, 6)
     (3.80601, 0.031874)
     """
-    return _t_test(gains, 0, level, "one backbone")
+    return _t_test(gains, 0, level, TOO_FEW)
 
 
 def split_ratio(manifest, units=None):
@@ -105,14 +109,14 @@ def split_ratio(manifest, units=None):
     return float(np.mean(ratios))
 
 
-def _t_test(gains, extra, level, single):
-    """t = mean / √((1/J + extra) s²) on J − 1 degrees of freedom."""
+def _t_test(gains, extra, level, too_few):
+    """t = mean / √((1/J + extra) s²) on J − 1 degrees of freedom; `too_few`: 1, 2, … in words."""
     from scipy.special import stdtr, stdtrit
 
     gains = np.asarray(gains, dtype=float)
     n, mean = len(gains), float(gains.mean()) if len(gains) else math.nan
     sd = float(gains.std(ddof=1)) if n > 1 else math.nan
-    reason = _why_not(gains, sd, single)
+    reason = _why_not(gains, sd, too_few)
     if reason:
         return CorrectedT(mean, *[math.nan] * 5, max(n - 1, 0), reason)
     se = sd * math.sqrt(1 / n + extra)
@@ -121,10 +125,10 @@ def _t_test(gains, extra, level, single):
     return CorrectedT(mean, se, mean / se, p, mean - half_width, mean + half_width, n - 1, "")
 
 
-def _why_not(gains, sd, single):
+def _why_not(gains, sd, too_few):
     """Why there is no test; "" when there is one."""
-    if len(gains) < 2:
-        return f"not available: {single}" if len(gains) else "not available: no cell counts"
+    if len(gains) <= len(too_few):
+        return f"not available: {dict(enumerate(too_few, 1)).get(len(gains), 'no cell counts')}"
     if not np.isfinite(gains).all():
         return f"not available: {int((~np.isfinite(gains)).sum())} of {len(gains)} gains undefined"
     without_spread = sd <= 4 * np.finfo(float).eps * np.abs(gains).max()

@@ -35,15 +35,20 @@ def levels(runs, predictions):
 
     Returns:
         DataFrame `backbone`, `init`, `preprocess`, `batch_size`, `mean_auc` (over the scenarios
-        with every fold that was run), `n_scenarios`, `n_folds`, `n_updates` (mean of the runs).
+        that every init of this backbone and setting has, with every fold that was run),
+        `n_scenarios`, `n_folds`, `n_updates` (mean of the runs).
     """
     keys, rows = ["backbone", "init", *SETTING], []
     n_folds, n_updates = predictions["fold"].nunique(), runs.groupby(keys)["n_updates"].mean()
-    for key, part in predictions.groupby(keys):
-        aucs = stats.scenario_aucs(part).query("n_folds == @n_folds")["auc"]
-        rows.append((*key, aucs.mean(skipna=False), len(aucs), n_folds, n_updates[key]))
+    for (backbone, *setting), part in predictions.groupby(["backbone", *SETTING]):
+        aucs = stats.scenario_aucs(part).query("n_folds == @n_folds")
+        by_all = aucs.groupby("scenario")["init"].transform("nunique") == part["init"].nunique()
+        for init in part["init"].unique():
+            mine = aucs.loc[by_all & (aucs["init"] == init), "auc"]
+            key = (backbone, init, *setting)
+            rows.append((*key, mine.mean(skipna=False), len(mine), n_folds, n_updates[key]))
     columns = [*keys, "mean_auc", "n_scenarios", "n_folds", "n_updates"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=columns).sort_values(keys, ignore_index=True)
 
 
 def gaps(runs, predictions, a, b, level=0.95):
