@@ -91,8 +91,8 @@ def dice_of_marks():
 PATTERNS = [
     (
         "book/errata.md",
-        r"scores ([\d.]+) on the (\d+) BUSI lesion .*? images ([\d.]+), a centered disc of 30% of the "
-        r"area ([\d.]+); .*? ([\d.]+) for 8 × 8 cells and ([\d.]+) for 6 × 6",
+        r"scores ([\d.]+) on the (\d+) BUSI lesion .*? images ([\d.]+), a centered disc of 30% of "
+        r"the area ([\d.]+); .*? ([\d.]+) for 8 × 8 cells and ([\d.]+) for 6 × 6",
         dice_of_marks,
     ),
     (
