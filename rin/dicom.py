@@ -284,8 +284,10 @@ def _decode(file, header):
 def _cut(pixels, header):
     """Values without what lies above BitsStored, sign kept: pydicom cuts in some syntaxes only."""
     bits = int(header.BitsStored)
+    if bits >= 8 * pixels.dtype.itemsize:
+        return pixels
     low = pixels.astype(np.int64) & (2**bits - 1)
-    if header.PixelRepresentation and bits:
+    if header.PixelRepresentation:
         low -= (low >> (bits - 1)) << bits
     return low.astype(pixels.dtype)
 
