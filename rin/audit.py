@@ -39,7 +39,7 @@ def clean(manifest, pairs):
     conflicts = pairs[(pairs["label_a"] != pairs["label_b"]).to_numpy()]
     names = sorted({*conflicts["image_a"], *conflicts["image_b"]})
     kept = manifest[~manifest["image"].isin(names)].reset_index(drop=True)
-    kept.attrs["excluded"] = dict(manifest.attrs.get("excluded", {}))
+    kept.attrs.update({key: dict(manifest.attrs.get(key, {})) for key in ("excluded", "noted")})
     if names:
         reason = {CONFLICT: {"n": len(names), "examples": names[:3]}}
         kept.attrs["excluded"] |= reason

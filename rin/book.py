@@ -11,6 +11,7 @@ import copy
 import functools
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,8 @@ import yaml
 
 from rin import paths, run
 
+SHOWS = re.compile(r"^plt\.show\(", re.M)  # on every run: not within an `if` or a loop
+NO_DISPLAY = "is non-interactive, and thus cannot be shown"  # what plt.show() says of no figure
 PLACES = ("out_dir", "runs_dir", "official_dir")  # parameters that name folders of runs
 STAGE, SITE = "_executed", "_build/html"
 CONFIG, TOC = "_config.yml", "_toc.yml"
@@ -210,7 +213,11 @@ def verify(root):
 
 
 def faults(notebook):
-    """What is wrong with an executed notebook: errors, cells not run, no end, names of objects."""
+    """What is wrong with an executed notebook: errors, cells not run, no end, names of objects.
+
+    A cell that shows its figure on every run should hold a picture. One that does so under a
+    condition need not; there a backend without a display gives itself away by its warning.
+    """
     found = []
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type != "code":
@@ -223,9 +230,19 @@ def faults(notebook):
             found.append(f"cell {number} was not run")
         if any(output.get("data", {}).get("text/markdown") == "" for output in cell.outputs):
             found.append(f"cell {number} shows an empty text, and so the name of its class")
+        if _lacks_figure(cell):
+            found.append(f"cell {number} shows a figure, and its page holds none: run it again")
     if not notebook.metadata.get("papermill", {}).get("end_time"):
         found.append("its run has no end")
     return found
+
+
+def _lacks_figure(cell):
+    """Whether a cell called `plt.show()` and holds no picture."""
+    kinds = [kind for output in cell.outputs for kind in output.get("data", {})]
+    said = "".join(output.get("text", "") for output in cell.outputs)
+    silent = SHOWS.search(cell.source) and not any(kind.startswith("image/") for kind in kinds)
+    return bool(silent) or NO_DISPLAY in said
 
 
 def write_phantoms(root, pages, log):

@@ -21,7 +21,18 @@ COLOR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 LAYOUT = ["Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"]
 LAYOUT += ["BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "NumberOfFrames"]
 SCALE = ["RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "ModalityLUTSequence"]
+SCALE += ["Modality"]
 PIXELS = ["PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"]
+
+# Values that wrapped: some CT slices of RSNA 2019 were shifted by their intercept, cut to 12 bits
+# without a sign, so that air, −1000, is stored as 3096, and their intercept set to 0. Public
+# code of that challenge adds 1000, takes 4096 from what reaches it, and puts the intercept back to
+# −1000 (J. Howard, "Cleaning the data for rapid prototyping", kaggle.com); that is to take 4096
+# from values of 3096 and above. Scanners that count from −1024 are covered too. Values from 2048
+# to 3071 stay, as in that code: they are metal and enamel, and rare.
+WRAP, METAL_FROM, WRAPPED_FROM = 4096, 2048, 3072
+RARE = 0.01  # share of the pixels: metal is less, air more; a slice without this gap is left alone
+WRAP_TAGS = ("Modality", "BitsStored", "PixelRepresentation", "RescaleIntercept")
 
 # Who decodes what. gdcm decodes all of JPEG too, but damaged baseline and JPEG 2000 streams end
 # the whole process in it; Pillow raises. Neither is trusted with 12-bit JPEG Extended.
@@ -98,7 +109,8 @@ def read(path, window=None):
 
     MONOCHROME1, where low values are white, is inverted; RGB and YBR become grey; other color is
     refused. Only elements that say how pixels are stored and shown are read. VOILUTFunction
-    (sigmoid) and VOI lookup tables are ignored: a window is linear.
+    (sigmoid) and VOI lookup tables are ignored: a window is linear. Bits above BitsStored
+    (overlays) are cut off. CT values that wrapped (see `may_wrap`) are put right.
 
     Args:
         path: the file.
@@ -126,28 +138,59 @@ def read(path, window=None):
     return np.array(Image.fromarray(pixels).convert("L"))
 
 
+def stored(path):
+    """The values of a DICOM file as they are stored, for masks: `(h, w)` ints or `(h, w, 3)`.
+
+    Raises:
+        DicomError: as `read`.
+    """
+    with open(path, "rb") as file, _plain_errors():
+        return _decode(file, _header(file))
+
+
 def tag(path, name):
-    """One header element as text; nothing else of the file is read but its layout.
+    """One header element as text; see `tags`."""
+    return tags(path, [name])[name]
+
+
+def tags(path, names):
+    """Header elements as text; nothing else of the file is read but its layout.
 
     Args:
         path: the file.
-        name: DICOM keyword, such as "PatientID".
+        names: DICOM keywords, such as "PatientID".
 
     Returns:
-        The element without spaces around it, several values joined by a backslash; "" if it is
-        absent or empty.
+        Dict from each name to the element without spaces around it, several values joined by a
+        backslash; "" if it is absent or empty.
 
     Raises:
-        ValueError: `name` is no keyword.
+        ValueError: a name is no keyword.
         DicomError: the header can't be read.
     """
-    if pydicom.datadict.tag_for_keyword(name) is None:
-        raise ValueError(f"`name` should be a DICOM keyword. Received: name={name!r}")
+    for name in names:
+        if pydicom.datadict.tag_for_keyword(name) is None:
+            raise ValueError(f"`name` should be a DICOM keyword. Received: name={name!r}")
     with open(path, "rb") as file, _plain_errors():
-        found = pydicom.dcmread(file, specific_tags=[name], stop_before_pixels=True)
-        value = found.get(name)
-        values = value if isinstance(value, pydicom.multival.MultiValue) else [value]
-        return "\\".join(str(v).strip() for v in values if v is not None)
+        found = pydicom.dcmread(file, specific_tags=list(names), stop_before_pixels=True)
+        return {name: _text(found.get(name)) for name in names}
+
+
+def may_wrap(header):
+    """Whether a header is of the kind whose values wrap: CT, 12 bits, no sign, an intercept near 0.
+
+    Such a slice can't hold air, which lies near −1000. In RSNA 2019 all of them wrapped.
+
+    Args:
+        header: anything with `get` that knows `WRAP_TAGS`: a header, or a dict of `tags`.
+    """
+    modality, bits, signed, intercept = (header.get(name) for name in WRAP_TAGS)
+    intercept = intercept[0] if isinstance(intercept, pydicom.multival.MultiValue) else intercept
+    if intercept in (None, "") or str(modality) != "CT":
+        return False
+    with contextlib.suppress(ValueError, TypeError):
+        return int(bits) == 12 and int(signed or 0) == 0 and float(intercept) > -100
+    return False
 
 
 def check_window(window):
@@ -235,7 +278,18 @@ def _decode(file, header):
     pixels, _ = get_decoder(syntax).as_array(whole, decoding_plugin=PLUGINS[syntax])
     if pixels.shape[:2] != (header.Rows, header.Columns):
         raise DicomError("holds more pixels than one frame has")
-    return pixels
+    return pixels if pixels.ndim == 3 else _cut(pixels, header)
+
+
+def _cut(pixels, header):
+    """Values without what lies above BitsStored, sign kept: pydicom cuts in some syntaxes only."""
+    bits = int(header.BitsStored)
+    if bits >= 8 * pixels.dtype.itemsize:
+        return pixels
+    low = pixels.astype(np.int64) & (2**bits - 1)
+    if header.PixelRepresentation:
+        low -= (low >> (bits - 1)) << bits
+    return low.astype(pixels.dtype)
 
 
 def _check_jpeg(stream, header):
@@ -258,17 +312,27 @@ def _grey(header, pixels, window):
     slope, intercept = _number(header, "RescaleSlope", 1), _number(header, "RescaleIntercept", 0)
     if slope == 0:
         raise DicomError("its rescale slope is 0")
+    pixels, lowest = _unwrapped(header, pixels)
     window = _named_window(header) if window is None else window
     if window is not None:
         level, width = window
         low, high = level - width / 2, level + width / 2
     else:
-        lowest = -(2 ** (header.BitsStored - 1)) if header.PixelRepresentation else 0
         ends = lowest, lowest + 2**header.BitsStored - 1
         low, high = sorted(slope * end + intercept for end in ends)
     scaled = (pixels.astype(float) * slope + intercept - low) * (255 / (high - low))
     grey = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
     return 255 - grey if header.PhotometricInterpretation == "MONOCHROME1" else grey
+
+
+def _unwrapped(header, pixels):
+    """Values, put right where they wrapped, and the lowest that their bits can hold."""
+    if may_wrap(header):
+        wrapped = pixels >= WRAPPED_FROM
+        metal = (pixels >= METAL_FROM) & ~wrapped
+        if metal.mean() < RARE <= wrapped.mean():
+            return pixels.astype(np.int32) - WRAP * wrapped, WRAPPED_FROM - WRAP
+    return pixels, -(2 ** (header.BitsStored - 1)) if header.PixelRepresentation else 0
 
 
 def _named_window(header):
@@ -284,3 +348,8 @@ def _number(header, name, default=None):
     if value is not None and not math.isfinite(value):
         raise DicomError(f"its {name} is not finite")
     return value
+
+
+def _text(value):
+    values = value if isinstance(value, pydicom.multival.MultiValue) else [value]
+    return "\\".join(str(v).strip() for v in values if v is not None)

@@ -15,14 +15,19 @@ import pandas as pd
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from rin import dicom, polygons
+from rin import dicom, masks, polygons
 from rin import manifest as manifests
 
 INTERPOLATIONS = {
     "bilinear": Image.Resampling.BILINEAR,  # antialiased when it shrinks
     "nearest": Image.Resampling.NEAREST,  # what the official loader does by default
 }
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # Pillow knows more, some of which run other programs
+# Pillow knows more, some of which run other programs; PPM stands for PGM and PBM too
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "PPM")
+ACCEPTED = "PNG, JPEG, TIFF, BMP, WebP, PGM, NumPy (.npy) or DICOM file"
+LOSSY = ("JPEG", "MPO")
+NUMPY = b"\x93NUMPY"  # how a .npy begins
+WHITE_IS_ZERO, PHOTOMETRIC = 0, 262  # of a TIFF's tag
 MAX_PIXELS = dicom.MAX_PIXELS
 ON_BAD_IMAGE = ("stop", "skip")
 SLICE = re.compile(r"^(?P<file>.+\.npy)#(?P<number>\d+)$")  # one slice of a volume
@@ -65,11 +70,13 @@ class Store:
 
 
 def load(path, bits=None, window=None):
-    """Decode one PNG, JPEG, TIFF, BMP or DICOM file, or one slice of a `.npy` volume, to grey.
+    """Decode one PNG, JPEG, TIFF, BMP, WebP, PGM, `.npy` or DICOM file to grey.
 
-    Any mode, 8 or 16 bits; alpha over black. Pixels come as they are stored: an EXIF orientation
-    is not applied, as in the official code, so that image, mask and published folds keep one
-    geometry. `volume.npy#12` is slice 12 of a uint8 volume `(slices, h, w)`.
+    The content decides what a file is, not its name. Any mode, 8 or 16 bits; alpha over black; a
+    TIFF in which white is 0 is inverted. Pixels come as they are stored: an EXIF orientation is
+    not applied, as in the official code, so that image, mask and published folds keep one
+    geometry. `volume.npy#12` is slice 12 of a uint8 volume `(slices, h, w)`. An array `(h, w)` is
+    an image: bool, uint8, uint16 (as 16 bits), other ints from 0 to 255, floats from 0 to 1.
 
     Args:
         path: the file.
@@ -106,22 +113,26 @@ def opener(manifest, root):
     return lambda name: load(Path(root) / name, window=windows.get(name))
 
 
-def load_mask(root, cell, size=None):
+def load_mask(root, cell, size=None, values=None):
     """The union of one manifest row's masks: bool, `(h, w)` or `(size, size)` (nearest).
 
-    A mask is an image file, or `case.xml#1.0`: region 0 drawn on image 1 of a DDTI case.
+    A mask is an image file, or `case.xml#1.0`: region 0 drawn on image 1 of a DDTI case. Which
+    pixels of a file are the lesion is said in `rin.masks.lesion`: all that are not 0 or black,
+    whatever their label or color, as long as that can be told.
 
     Args:
         root: folder the manifest's paths start from.
         cell: the manifest's `mask` cell, several paths joined by "|".
+        values: ints, the labels that are lesion; default every one but 0.
 
     Raises:
-        ImageError: a mask can't be read, or masks of one image differ in size.
+        ImageError: a mask can't be read, its lesion can't be told, or masks of one image differ
+            in size.
     """
     files = [Path(root) / name for name in manifests.masks(cell)]
     if not files:
         raise ImageError({str(root): "the manifest row names no mask"})
-    layers = [_mask_layer(file) for file in files]
+    layers = [_mask_layer(file, values) for file in files]
     for file, layer in zip(files, layers, strict=True):
         if layer.shape != layers[0].shape:
             said = (
@@ -130,6 +141,49 @@ def load_mask(root, cell, size=None):
             raise ImageError({str(file): said})
     union = np.logical_or.reduce(layers)
     return union if size is None else resize(union.astype(np.uint8), size, "nearest") > 0
+
+
+def mask_opener(manifest, root, size=None):
+    """A function from a `mask` cell to its pixels, by the `mask_values` of the manifest, if any.
+
+    Args:
+        manifest: a validated manifest; its column `mask_values`, if any, holds labels such as
+            "1 2", the same in all rows.
+        root, size: see `load_mask`.
+    """
+    named = manifest["mask_values"].dropna() if "mask_values" in manifest else ()
+    values = [int(word) for word in named.iloc[0].split()] if len(named) else None
+    return lambda cell: load_mask(root, cell, size, values)
+
+
+def look_at_masks(manifest, root):
+    """Decode every mask file once: those that mark nothing, and those that can't be used.
+
+    Args:
+        manifest, root: of one dataset. Rows with regions of an xml are passed over.
+
+    Returns:
+        `(empty, bad)`: names of the images whose masks are all empty, and a dict from each mask
+        that can't be read or told to the reason.
+    """
+    rows = manifest.dropna(subset=["mask"])
+    rows = rows[~rows["mask"].str.contains(r"\.xml#", case=False)]
+    open_mask = mask_opener(manifest, root)
+
+    def one(row):
+        name, cell = row
+        marked, bad = False, {}
+        for mask in manifests.masks(cell):
+            try:
+                marked |= bool(open_mask(mask).any())
+            except ImageError as error:
+                bad[mask] = next(iter(error.problems.values()))
+        return None if marked or bad else name, bad
+
+    cells = list(zip(rows["image"], rows["mask"], strict=True))
+    found = each(one, cells, "Masks") if cells else []
+    empty = [name for name, _ in found if name is not None]
+    return empty, {mask: why for _, bad in found for mask, why in bad.items()}
 
 
 def misfits(manifest, root, store):
@@ -148,8 +202,7 @@ def misfits(manifest, root, store):
                 continue
             want = sizes[row.image]
             try:
-                with Image.open(Path(root) / name, formats=FORMATS) as picture:
-                    width, height = picture.size
+                width, height = _size(Path(root) / name)
             except (OSError, ValueError) as error:
                 found[name] = f"can't be read ({type(error).__name__})"
                 continue
@@ -187,6 +240,18 @@ def image_id(image):
     """Sixteen hex digits that stand for the pixels: SHA-256 of shape and values."""
     head = f"{image.shape[0]}x{image.shape[1]}:".encode()
     return hashlib.sha256(head + np.ascontiguousarray(image).tobytes()).hexdigest()[:16]
+
+
+def kind(path):
+    """What a file holds, by its first bytes: "dicom", "numpy", or "picture", which Pillow opens."""
+    if not Path(path).exists():
+        raise FileNotFoundError("no such file")
+    if not Path(path).is_file():
+        raise IsADirectoryError("a file is expected, not a folder")
+    if dicom.is_dicom(path):
+        return "dicom"
+    with open(path, "rb") as file:
+        return "numpy" if file.read(len(NUMPY)) == NUMPY else "picture"
 
 
 def each(function, items, title, workers=None):
@@ -259,14 +324,44 @@ def _check_size(value):
         raise ValueError(f"`size` should be an int of at least 1. Received: size={value!r}")
 
 
-def _mask_layer(file):
-    if polygons.REGION.match(file.name) is None:
-        values = load(file)
-        return values > (127 if values.max() > 1 else 0)  # some masks hold 0 and 1
+def _mask_layer(file, values):
     try:
-        return polygons.mask(file)
+        if polygons.REGION.match(file.name):
+            return polygons.mask(file)
+        return masks.lesion(*_labels(file), values=values)
     except Exception as error:
         raise ImageError({str(file): str(error) or type(error).__name__}) from error
+
+
+def _labels(file):
+    """What `rin.masks.lesion` takes of a mask file: labels, shades, and whether it has loss."""
+    what = kind(file)
+    if what == "picture":
+        with _picture(file) as picture:
+            return *_picture_labels(picture), picture.format in LOSSY
+    values = dicom.stored(file) if what == "dicom" else _array(file)
+    return (values if values.ndim == 2 else None), values, False
+
+
+def _picture_labels(picture):
+    """Labels (None for color) and shades of an opened mask; alpha over black."""
+    if picture.mode == "P":
+        indices = np.asarray(picture)
+        grey = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+        shades = np.asarray(_over_black(grey))
+        used = np.unique(indices)
+        colors = {tuple(shades[indices == index][0]) for index in used}
+        return indices, shades if len(colors) == len(used) else indices
+    if picture.mode in ("1", "L", "F") or picture.mode.startswith("I"):
+        values = np.asarray(picture).astype(float if picture.mode == "F" else int)
+        values = 65535 - values if _white_is_zero(picture) else values
+        return values, values
+    shades = np.asarray(_over_black(picture).convert("RGB"))
+    if picture.mode in ("RGBA", "LA") and not shades.any():  # black on nothing: alpha is the mask
+        shades = np.asarray(picture.getchannel("A"))
+    flat = shades.ndim == 3 and (shades == shades[..., :1]).all()  # grey, stored as color
+    shades = shades[..., 0] if flat else shades
+    return (shades if shades.ndim == 2 else None), shades
 
 
 def _decode(path, bits, window):
@@ -274,17 +369,22 @@ def _decode(path, bits, window):
         raise ValueError(f"`bits` should be 9 to 16. Received: bits={bits!r}")
     if match := SLICE.match(str(path)):
         return _slice(match["file"], int(match["number"]))
-    if not Path(path).exists():
-        raise FileNotFoundError("no such file")
-    if not Path(path).is_file():
-        raise IsADirectoryError("a file is expected, not a folder")
-    if dicom.is_dicom(path):
+    what = kind(path)
+    if what == "dicom":
         return dicom.read(path, window)
+    if what == "numpy":
+        return _array_to_grey(_array(path), bits)
+    with _picture(path) as picture:
+        return _to_grey(picture, bits)
+
+
+def _picture(path):
+    """A file opened and decoded by Pillow."""
     try:
         picture = Image.open(path, formats=FORMATS)
     except UnidentifiedImageError:
-        raise ValueError("is empty, or no PNG, JPEG or DICOM file") from None
-    with picture:
+        raise ValueError(f"is empty, or no {ACCEPTED}") from None
+    try:
         if picture.width * picture.height > MAX_PIXELS:
             raise ValueError(
                 f"{picture.width}×{picture.height} pixels, at most {MAX_PIXELS} expected"
@@ -292,7 +392,55 @@ def _decode(path, bits, window):
         if getattr(picture, "n_frames", 1) > 1:
             raise ValueError(f"{picture.n_frames} frames, one expected")
         picture.load()
-        return _to_grey(picture, bits)
+    except BaseException:
+        picture.close()
+        raise
+    return picture
+
+
+def _size(path):
+    """Width and height of an image file, from its head alone."""
+    what = kind(path)
+    if what == "picture":
+        with Image.open(path, formats=FORMATS) as picture:
+            return picture.size
+    if what == "dicom":
+        return int(dicom.tag(path, "Columns")), int(dicom.tag(path, "Rows"))
+    return _mapped(path).shape[1::-1]
+
+
+def _mapped(path):
+    """An array `(h, w)` in a `.npy`, not yet read."""
+    array = np.lib.format.open_memmap(path, mode="r")
+    if array.ndim == 3:
+        raise ValueError(
+            f"an array of {array.dtype} {array.shape}: name one slice of it, as in "
+            f"{Path(path).name}#0, or give (rows, columns)"
+        )
+    if array.ndim != 2 or array.size == 0 or array.dtype.kind not in "buif":
+        raise ValueError(f"an array of {array.dtype} {array.shape}, (rows, columns) expected")
+    if array.size > MAX_PIXELS:
+        raise ValueError(f"{array.size} pixels, at most {MAX_PIXELS} expected")
+    return array
+
+
+def _array(path):
+    return np.array(_mapped(path))
+
+
+def _array_to_grey(values, bits):
+    """Numbers to grey: never by an image's own range, which would differ from one to the next."""
+    if values.dtype == np.bool_:
+        return values.astype(np.uint8) * np.uint8(255)
+    if values.dtype == np.uint16:
+        return _sixteen(values, bits)
+    top = 1 if values.dtype.kind == "f" else 255
+    if not (values.min() >= 0 and values.max() <= top):
+        raise ValueError(
+            f"an array of {values.dtype} from {values.min():g} to {values.max():g}, 0 to {top} "
+            "expected: store it as uint8 or uint16"
+        )
+    return np.rint(values * (255 / top)).astype(np.uint8)
 
 
 def _slice(file, number):
@@ -310,17 +458,32 @@ def _to_grey(picture, bits):
     if picture.mode == "F":
         raise ValueError("pixels are floating-point numbers, 8 or 16 bits expected")
     if picture.mode.startswith("I"):  # 16 bits of grey, or Pillow's wider copies of them
-        values = np.asarray(picture).astype(np.float64)
-        top = 2.0 ** (bits or 16) - 1
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError(f"values {values.min():g} to {values.max():g}, 0 to 65535 expected")
-        return np.clip(np.rint(values * (255 / top)), 0, 255).astype(np.uint8)
+        grey = _sixteen(np.asarray(picture), bits)
+        return 255 - grey if _white_is_zero(picture) else grey
+    picture = _over_black(picture)
+    return np.array(picture.convert("L"))
+
+
+def _sixteen(values, bits):
+    values = values.astype(np.float64)
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError(f"values {values.min():g} to {values.max():g}, 0 to 65535 expected")
+    top = 2.0 ** (bits or 16) - 1
+    return np.clip(np.rint(values * (255 / top)), 0, 255).astype(np.uint8)
+
+
+def _white_is_zero(picture):
+    """Whether a deep TIFF stores white as 0; Pillow itself inverts those of 8 bits and fewer."""
+    tags = getattr(picture, "tag_v2", {})
+    return picture.mode.startswith("I") and tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
+
+
+def _over_black(picture):
+    """Transparency laid over black, and a palette's colors put in; other modes as they are."""
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, (0, 0, 0, 255)), picture)
-    if picture.mode in ("P", "RGBA"):
-        picture = picture.convert("RGB")
-    return np.array(picture.convert("L"))
+    return picture.convert("RGB") if picture.mode in ("P", "PA", "RGBA") else picture
 
 
 def _file_hash(path):

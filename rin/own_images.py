@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from rin import dicom, images, paths
+from rin.datasets.layout import list_files
 
 # DICOM's words, and those readers say; CR and DX are both plain radiographs
 MODALITIES = {"DX": "CR", "RADIOGRAPH": "CR", "X-RAY": "CR", "XRAY": "CR"}
@@ -38,16 +39,16 @@ class Read:
 def listed(files):
     """The images meant by a file, a list of files or a folder: paths, a volume slice by slice.
 
+    Of a folder every file is meant, but those that are hidden or that an operating system leaves.
+
     Raises:
         PredictError: there are none.
     """
     several = files if isinstance(files, list | tuple) else [files]
     found = []
     for file in map(paths.resolve, several):
-        inside = sorted(p for p in file.rglob("*") if p.is_file()) if file.is_dir() else [file]
+        inside = sorted(sum(list_files(file, deep=True), [])) if file.is_dir() else [file]
         for one in inside:
-            if one.name.startswith(".") and file.is_dir():
-                continue
             found += _slices(one) if one.suffix == ".npy" else [one]
     if not found:
         raise PredictError("`files` should be a file, a list of files or a folder that holds some")

@@ -111,8 +111,9 @@ def predict(model, files, modality=None, threshold=0.5):
 
     Args:
         model: a model folder, or an `Opened`.
-        files: a file, a list of files, or a folder, all of whose files are read. PNG, JPEG, TIFF,
-            BMP, DICOM, or `.npy` volumes of uint8 `(slices, h, w)`.
+        files: a file, a list of files, or a folder, all of whose files are read, but hidden ones
+            and an operating system's. See `rin.images.load`; of `.npy` volumes of uint8
+            `(slices, h, w)` every slice.
         modality: what the images are, such as "US" or "ultrasound"; needed wherever no DICOM
             header says it.
         threshold: probability of the positive class from which an image is called positive, 0–1.

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from rin import datasets, images, manifest, paths, records, splits
-from rin.datasets.layout import with_excluded
+from rin.datasets.layout import with_excluded, with_noted
 
 STORE_FOLDER = "data/store"
 
@@ -68,8 +68,8 @@ def prepare(
     Raises:
         rin.datasets.DatasetError: whatever the reader refuses, or a class without an image.
         ValueError: not exactly two classes, or `positive` is none of them.
-        rin.images.ImageError: unreadable images, or masks that do not fit their image; with
-            "skip" such images, or such masks alone, are left out.
+        rin.images.ImageError: unreadable images, masks that do not fit their image or whose
+            lesion can't be told; with "skip" such images, or such masks alone, are left out.
     """
     row = datasets.task(task)
     root = datasets.locate(task, data_dir, n_phantoms)
@@ -94,9 +94,22 @@ def _fitting_masks(frame, root, store, on_bad_image):
     wrong = images.misfits(frame, root, store)
     if wrong and on_bad_image == "stop":
         raise images.ImageError({str(root / name): why for name, why in wrong.items()})
-    bad = frame["mask"].map(lambda cell: any(m in wrong for m in manifest.masks(cell)))
-    frame = frame.assign(mask=frame["mask"].mask(bad))
-    return with_excluded(frame, {"mask of another size, left out": list(wrong)})
+    frame = _without_masks(frame, wrong)
+    empty, untold = images.look_at_masks(frame, root)
+    if untold and on_bad_image == "stop":
+        raise images.ImageError({str(root / name): why for name, why in untold.items()})
+    frame = _without_masks(frame, untold)
+    if empty:
+        print(f"{len(empty)} images have a mask that marks nothing")
+    frame = with_noted(frame, {datasets.EMPTY_MASKS: empty})
+    reasons = {"mask of another size, left out": list(wrong)}
+    return with_excluded(frame, reasons | {"mask that can't be used, left out": list(untold)})
+
+
+def _without_masks(frame, names):
+    """The frame without the masks of each row that has one of these."""
+    bad = frame["mask"].map(lambda cell: any(m in names for m in manifest.masks(cell)))
+    return frame.assign(mask=frame["mask"].mask(bad))
 
 
 def _classes(row, frame, positive):

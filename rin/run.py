@@ -8,6 +8,7 @@ run, and running it again with the same settings, data and code is skipped.
 
 import argparse
 import ast
+import contextlib
 import os
 import shutil
 import sys
@@ -26,6 +27,7 @@ INPUT_FOLDERS = {
     "runs_dir": records.runs_fingerprint,
     "official_dir": records.runs_fingerprint,
 }
+INLINE = "module://matplotlib_inline.backend_inline"  # figures as outputs of their cells
 
 
 class PageError(Exception):
@@ -108,18 +110,24 @@ def check(params, defaults, page="page"):
             )
 
 
-def read_params(files=(), pairs=()):
+def read_params(files=(), pairs=(), defaults=None):
     """Parameters from YAML files, later ones over earlier ones, then `key=value` pairs.
 
+    Args:
+        files: YAML, UTF-8.
+        pairs: texts. A value whose default is text is taken as typed; others are YAML.
+        defaults: dict of the page's `parameters`; None for pairs that are YAML throughout.
+
     Raises:
-        PageError: a file that is missing or holds no mapping, or a pair without `=`.
+        PageError: a file that is missing or holds no mapping, a pair without `=`, or no YAML.
     """
     params = {}
     for file in files:
         try:
-            found = yaml.safe_load(Path(file).read_text()) or {}
-        except (OSError, yaml.YAMLError) as error:
+            text = Path(file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
             raise PageError(f"{file}: can't be read as YAML ({error})") from error
+        found = _yaml(text, file) or {}
         if not isinstance(found, dict):
             raise PageError(f"{file}: expected `name: value` lines, found {type(found).__name__}")
         params |= found
@@ -127,8 +135,20 @@ def read_params(files=(), pairs=()):
         key, equals, value = pair.partition("=")
         if not equals:
             raise PageError(f"`-p` should be key=value. Received: {pair!r}")
-        params[key] = yaml.safe_load(value) if value else ""
+        typed = not value or isinstance((defaults or {}).get(key), str)
+        params[key] = value if typed else _yaml(value, f"`-p {key}`", f"; received {value!r}")
     return params
+
+
+def _yaml(text, where, received=""):
+    """A YAML text's content; what is wrong with it as one sentence."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        why = getattr(error, "problem", None) or "characters that YAML does not allow"
+        mark = getattr(error, "problem_mark", None)
+        place = f" in line {mark.line + 1}" if mark and "\n" in text.strip() else ""
+        raise PageError(f"{where}: can't be read as YAML ({why}{place}){received}") from error
 
 
 def main(arguments=None):
@@ -136,14 +156,17 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m rin.run", description=__doc__.split("\n")[0])
     parser.add_argument("page", type=Path, help="a notebook of the book")
     parser.add_argument("-f", dest="files", action="append", default=[], help="YAML of parameters")
-    parser.add_argument("-p", dest="pairs", action="append", default=[], help="key=value")
+    parser.add_argument(
+        "-p", dest="pairs", action="append", default=[], help="key=value; text as typed, else YAML"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of this run")
     parser.add_argument("--kernel", help="Jupyter kernel, default the page's own")
     parser.add_argument("--wait", action="store_true", help="for another run in that folder")
     asked = parser.parse_args(arguments)
     try:
-        params = read_params(asked.files, asked.pairs)
-        check(params, parameters(asked.page), asked.page)
+        defaults = parameters(asked.page)
+        params = read_params(asked.files, asked.pairs, defaults)
+        check(params, defaults, asked.page)
     except PageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -199,17 +222,18 @@ def _execute(page, partial, given, kernel):
     config.KernelManager.transport = "ipc"
     config.KernelManager.ip = f"{sockets}/kernel"
     try:
-        papermill.execute_notebook(
-            str(page),
-            str(partial),
-            {name: value for name, value in given.items() if value is not None},
-            kernel_name=kernel,
-            config=config,
-            progress_bar=False,
-            stdout_file=sys.stdout,
-            stderr_file=sys.stderr,
-            cwd=str(paths.root()),
-        )
+        with _inline_figures():
+            papermill.execute_notebook(
+                str(page),
+                str(partial),
+                {name: value for name, value in given.items() if value is not None},
+                kernel_name=kernel,
+                config=config,
+                progress_bar=False,
+                stdout_file=sys.stdout,
+                stderr_file=sys.stderr,
+                cwd=str(paths.root()),
+            )
     except PapermillExecutionError as error:
         where = f"cell {error.exec_count} failed; the page so far is {partial}"
         raise PageError(f"{page}: {where}\n{error.ename}: {error.evalue}") from error
@@ -217,6 +241,20 @@ def _execute(page, partial, given, kernel):
         raise PageError(f"{page}: {type(error).__name__}: {error}") from error
     finally:
         shutil.rmtree(sockets, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _inline_figures():
+    """The kernel shows figures in its page, whatever MPLBACKEND the shell exports."""
+    before = os.environ.get("MPLBACKEND")
+    os.environ["MPLBACKEND"] = INLINE  # the kernel inherits it
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MPLBACKEND"]
+        else:
+            os.environ["MPLBACKEND"] = before
 
 
 def _data_fingerprint(params):

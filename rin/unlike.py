@@ -18,7 +18,7 @@ import pandas as pd
 from PIL import Image
 from sklearn.covariance import ledoit_wolf_shrinkage
 
-from rin import dicom, images, paths
+from rin import images, paths
 
 FACTS = ("mean", "sd", "black", "white", "roughness", "aspect", "side", "saturation")
 MOST_DIRECTIONS = 64
@@ -137,9 +137,9 @@ def facts(files, pixels, sizes):
 def saturation(file):
     """Mean difference of the largest and the smallest color channel, 0–1.
 
-    0 for DICOM files and volumes, which are read as grey.
+    0 for DICOM files and arrays, which are read as grey.
     """
-    if images.SLICE.match(str(file)) or dicom.is_dicom(file):
+    if images.SLICE.match(str(file)) or images.kind(file) != "picture":
         return 0.0
     with Image.open(file, formats=images.FORMATS) as picture:
         if picture.mode in GREY or picture.mode.startswith("I"):

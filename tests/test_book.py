@@ -80,6 +80,19 @@ def test_an_error_a_half_run_page_and_a_run_without_end_are_faults():
     assert book.faults(empty) == ["cell 0 shows an empty text, and so the name of its class"]
 
 
+def test_a_page_that_should_hold_figures_and_holds_none_is_at_fault():
+    said = "cell 1 shows a figure, and its page holds none: run it again"
+    page = executed("x = 1", "figures.plot(x)\nplt.show()")
+    assert book.faults(page) == [said]
+    page.cells[1].outputs = [nbformat.v4.new_output("display_data", {"image/png": "iVBOR"})]
+    assert book.faults(page) == []
+    page = executed("x = 1", "if x:\n    plt.show()")
+    assert book.faults(page) == []  # there may be nothing to show
+    text = "UserWarning: FigureCanvasAgg is non-interactive, and thus cannot be shown\n"
+    page.cells[1].outputs = [nbformat.v4.new_output("stream", name="stderr", text=text)]
+    assert book.faults(page) == [said]
+
+
 def test_the_demo_plans_every_task_with_all_backbones_and_all_24_scenarios_once():
     pages = book.plan(ROOT, "demo")
     tuned = [p.params for p in pages if p.template.endswith("05_fine_tune_a_backbone.ipynb")]

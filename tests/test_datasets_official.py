@@ -3,7 +3,7 @@
 import pytest
 
 from rin import manifest
-from rin.datasets import DatasetError, official
+from rin.datasets import DatasetError, layout, official
 
 CLASSES = {"no": "no tear", "yes": "tear"}
 NAMES = [f"{exam}_sagittal_{n}.000000.png" for exam in ("0007", "1046", "0311") for n in (9, 10)]
@@ -218,5 +218,5 @@ def test_a_listing_passes_hidden_files_over_and_follows_links_once(tmp_path, dra
     draw(tmp_path / "disk/4.png")
     (tmp_path / "root/linked").symlink_to(tmp_path / "disk")
     (tmp_path / "root/b/loop").symlink_to(tmp_path / "root")
-    found = official.listing(tmp_path / "root")
-    assert list(found) == ["a.JPG.png", "b/2.png", "linked/4.png"]
+    found = layout.list_paths(tmp_path / "root")
+    assert found == (["a.JPG.png", "b/2.png", "linked/4.png"], ["notes.txt"])

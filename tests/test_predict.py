@@ -136,7 +136,7 @@ def test_unreadable_files_are_named_and_the_others_go_on(model, some):
     assert len(found) == 6 and found["probability"].notna().sum() == 4
     bad = found.loc[["a note", "secret 2"]]
     assert bad["image_id"].isna().all()
-    assert (bad["warnings"] == "can't be read: is empty, or no PNG, JPEG or DICOM file").all()
+    assert (bad["warnings"] == f"can't be read: is empty, or no {images.ACCEPTED}").all()
     pixels, maps = predict.explain(model, some)
     assert len(pixels) == len(maps) == 4
 
@@ -181,8 +181,10 @@ def test_a_volume_is_read_slice_by_slice(model, tmp_path):
     assert list(found.index) == ["exam.npy#0", "exam.npy#1", "exam.npy#2"]
     assert list(found["image_id"]) == [images.image_id(one) for one in pixels]
     np.save(tmp_path / "flat.npy", pixels[0])
-    with pytest.raises(PredictError, match=r"flat\.npy"):
-        predict.predict(model, tmp_path / "flat.npy", "US")
+    assert list(predict.predict(model, tmp_path / "flat.npy", "US").index) == ["flat"]
+    np.save(tmp_path / "deep.npy", pixels[None])
+    with pytest.raises(PredictError, match=r"deep\.npy"):
+        predict.predict(model, tmp_path / "deep.npy", "US")
 
 
 def test_an_image_unlike_the_training_images_is_flagged_with_the_reason(model, some, tmp_path):

@@ -1,5 +1,6 @@
 """The strict unit: what it refuses, what it keeps, and when it skips."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ import filelock
 import nbformat
 import pytest
 
-from rin import records, run
+from rin import book, records, run
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMETERS = 'rate = 1e-3  # a rate\nn = 2\nname = "a"\nitems = [1]\nflag = True\nanything = None'
@@ -154,6 +155,71 @@ def test_with_wait_a_run_says_that_it_waits_and_then_finds_what_the_other_left(t
 
         run.run(file, {}, out, log=log, wait=True)
     assert "another run is writing" in said[0] and "skipped" in said[1]
+
+
+def test_figures_stand_in_the_page_whatever_backend_the_shell_names(tmp_path, monkeypatch):
+    show = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()"
+    for name in ("Agg", "pdf", None):
+        monkeypatch.delenv("MPLBACKEND", raising=False)
+        if name:
+            monkeypatch.setenv("MPLBACKEND", name)
+        done = run.run(page(tmp_path, show), {}, tmp_path / f"out-{name}", log=quiet)
+        outputs = nbformat.read(done, 4).cells[-1].outputs
+        assert any("image/png" in output.get("data", {}) for output in outputs)
+        assert book.faults(nbformat.read(done, 4)) == []
+        assert os.environ.get("MPLBACKEND") == name
+
+
+TEXTS = ["/d/set #2", "*.csv", r"[A-Z]+(\d+)", "yes", "1", "1e-3", "null", "{a", "a: b", "- x"]
+TEXTS += [
+    "&a",
+    "!t",
+    "%",
+    "'",
+    '"a"',
+    " padded ",
+    "a=b",
+    "@x",
+    "`",
+    "é",
+    "~",
+    "2026-01-01",
+    "a,b",
+    "\t",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_text_parameter_takes_what_was_typed(text, tmp_path):
+    file = page(tmp_path)
+    params = run.read_params([], [f"name={text}"], run.parameters(file))
+    assert params == {"name": text}
+    run.check(params, run.parameters(file))
+
+
+def test_text_reaches_the_page_as_typed(tmp_path):
+    file, out = page(tmp_path, "print(repr(name))"), tmp_path / "out"
+    assert run.main([str(file), "--out", str(out), "-p", r"name=/d/[A-Z]+(\d+) #2"]) == 0
+    assert r"'/d/[A-Z]+(\\d+) #2'" in nbformat.read(out / "page.ipynb", 4).cells[-1].outputs[0].text
+
+
+def test_other_parameters_are_yaml_and_a_yaml_error_is_one_sentence(tmp_path, capsys):
+    defaults = run.parameters(page(tmp_path))
+    pairs = ["n=3", "rate=1.0e-3", "items=[1, 2]", "flag=yes", "anything={a: [b]}"]
+    assert run.read_params([], pairs, defaults) == {
+        "n": 3, "rate": 1e-3, "items": [1, 2], "flag": True, "anything": {"a": ["b"]},
+    }  # fmt: skip
+    for bad in ("items=[1", "anything=*.csv", "anything={a", "n=\0", "items=%x"):
+        command = [str(page(tmp_path)), "--out", str(tmp_path / "out"), "-p", bad]
+        assert run.main(command) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and "can't be read as YAML (" in said and "received" in said
+    (tmp_path / "a.yaml").write_text("n: 1\ncsv: *.csv\n")
+    with pytest.raises(run.PageError, match=r"a.yaml: can't be read as YAML \([^\n]* in line 2\)$"):
+        run.read_params([tmp_path / "a.yaml"])
+    (tmp_path / "a.yaml").write_bytes("name: é".encode("latin-1"))
+    with pytest.raises(run.PageError, match="a.yaml: can't be read as YAML"):
+        run.read_params([tmp_path / "a.yaml"])
 
 
 def test_yaml_files_and_pairs_are_read_in_order(tmp_path):

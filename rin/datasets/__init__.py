@@ -7,7 +7,7 @@ from pathlib import Path
 
 import filelock
 
-from rin import audit, paths, phantoms
+from rin import audit, dicom, images, paths, phantoms
 from rin import manifest as manifests
 from rin.datasets import (
     breast,
@@ -23,7 +23,7 @@ from rin.datasets import (
     sarscov2,
     thyroid,
 )
-from rin.datasets.layout import DatasetError
+from rin.datasets.layout import DatasetError, with_noted, with_unnamed
 
 __all__ = [
     "PHANTOM_TASKS",
@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 PHANTOM_TASKS = phantoms.TASKS
+EMPTY_MASKS = "images whose mask marks nothing"
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,11 @@ class Task:
             )
 
 
+def _csv(root, **options):
+    """The csv reader, with what lies beside the images it names; readers of lists do without."""
+    return with_unnamed(csv.scan(root, **options), root)
+
+
 BENIGN, TEAR = ("benign", "malignant"), ("no tear", "tear")
 _TASKS = (
     Task("thyroid", BENIGN, "5-fold", "small", thyroid.scan),
@@ -120,7 +126,7 @@ _TASKS = (
     # 1.35 million images without patient ids: to look for duplicates would decode every one
     Task("radimagenet", None, "75/10/15", "large", radimagenet.scan, group_duplicates=False),
     Task("folder", None, "5-fold", "large", folder.scan),
-    Task("csv", None, "5-fold", "large", csv.scan),
+    Task("csv", None, "5-fold", "large", _csv),
 )
 TASKS = {row.name: row for row in _TASKS}
 
@@ -160,7 +166,8 @@ def read(
 
     Returns:
         DataFrame with the columns of `rin.manifest.COLUMNS`, one row an image, sorted by path.
-        `.attrs["excluded"]` says what was left out: reason -> n and examples.
+        `.attrs["excluded"]` says what was left out: reason -> n and examples; `.attrs["noted"]`,
+        in the same form, what was repaired.
 
     Raises:
         DatasetError: the folder is missing or not in the layout expected.
@@ -176,9 +183,9 @@ def read(
     frame = row.scan(root, **options)
     if "patient" in frame:
         frame["patient"] = hide[patients](frame["patient"])
-    excluded = frame.attrs.get("excluded", {})
+    said = {"excluded": frame.attrs.get("excluded", {}), "noted": frame.attrs.get("noted", {})}
     frame = manifests.validate(frame, root, where=f"{task} in {root}")
-    frame.attrs["excluded"] = excluded
+    frame.attrs.update(said)
     if duplicates is None:
         duplicates = clean or (row.group_duplicates and frame["patient"].isna().any())
     if duplicates or clean:
@@ -191,6 +198,8 @@ def read(
 def check(task, root, **options):
     """Read a dataset, print what was found beside what is expected, and return the table.
 
+    Masks are opened: those that mark nothing or can't be used are counted too.
+
     Args:
         task, root, **options: as in `read`; duplicates are not looked for unless asked for.
 
@@ -201,9 +210,29 @@ def check(task, root, **options):
         What `read` raises.
     """
     frame, card = read(task, root, **({"duplicates": False} | options)), _task(task).card
+    empty, bad = images.look_at_masks(frame, root)
+    with_noted(frame, {EMPTY_MASKS: empty, "masks that can't be used": list(bad)})
+    if task in ("folder", "csv"):  # other readers know what their dataset needs
+        with_noted(frame, {rsna_hemorrhage.WRAPPED: _wrapped(frame["image"], root)})
     table = registry.compare(frame, card, phantom=is_phantom(root) is not None)
     print(registry.text(table, card))
     return table
+
+
+def _wrapped(names, root):
+    """The DICOM files among some images whose values may have wrapped."""
+
+    def one(name):
+        try:
+            if dicom.is_dicom(Path(root) / name):
+                return dicom.may_wrap(dicom.tags(Path(root) / name, dicom.WRAP_TAGS))
+        except (OSError, dicom.DicomError):
+            pass  # named when it is decoded
+        return False
+
+    names = [name for name in names if not name.lower().endswith((".png", ".jpg", ".jpeg"))]
+    found = images.each(one, names, "Headers") if names else []
+    return [name for name, wraps in zip(names, found, strict=True) if wraps]
 
 
 def locate(name, data_dir="", n_phantoms=None, seed=0):

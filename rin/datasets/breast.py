@@ -8,7 +8,14 @@ import re
 
 import pandas as pd
 
-from rin.datasets.layout import DatasetError, find_home, list_images, relative
+from rin.datasets.layout import (
+    DatasetError,
+    find_home,
+    list_files,
+    not_read,
+    relative,
+    with_excluded,
+)
 
 HOME = "Dataset_BUSI_with_GT"
 FOLDERS = {"benign": "benign", "malignant": "malignant", "normal": "benign"}
@@ -22,11 +29,15 @@ def scan(root):
         DatasetError: folders missing or empty, or a mask without its image.
     """
     home = find_home(root, HOME, FOLDERS)
-    return pd.DataFrame([row for kind in FOLDERS for row in _rows(home / kind, root)])
+    rows, others = [], []
+    for kind in FOLDERS:
+        files, rest = list_files(home / kind)
+        rows += _rows(home / kind, files, root)
+        others += [relative(file, root) for file in rest]
+    return with_excluded(pd.DataFrame(rows), not_read(others))
 
 
-def _rows(folder, root):
-    files = list_images(folder)
+def _rows(folder, files, root):
     masks = {}
     for file in files:
         if match := MASK.match(file.stem):

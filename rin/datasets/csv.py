@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from rin import masks
 from rin.datasets.layout import DatasetError, window_text
 
 # column names tried in this order; the first three are those of the official files
@@ -20,6 +21,7 @@ def scan(
     label=None,
     patient=None,
     mask=None,
+    mask_values=None,
     folds=None,
     modality=None,
     anatomy=None,
@@ -33,6 +35,8 @@ def scan(
             stems end in `train`, `val`, `test` or `train_fold1`, …, which become `split_0`, ….
         image, label: column names; default the first known one present.
         patient, mask: column names, if there are any; several masks are joined by "|".
+        mask_values: ints, the labels in mask files that are the lesion; default every label but 0
+            and every color but black, where that can be told (see `rin.masks.lesion`).
         folds: columns that hold train, val or test, in order; they become `split_0`, ….
         modality, anatomy: the same for every image, or None.
         window: (level, width) of DICOM images (see `rin.dicom.read`), or None for their own.
@@ -54,6 +58,8 @@ def scan(
     splits = [c for c in frame if c.startswith("split_")]
     wanted = ["image", "label", *(c for c in ("patient", "mask") if c in frame), *splits]
     frame = frame[wanted].assign(modality=modality, anatomy=anatomy)
+    if mask_values is not None:
+        frame["mask_values"] = " ".join(map(str, masks.check_values(mask_values)))
     return frame if window is None else frame.assign(window=window_text(window))
 
 

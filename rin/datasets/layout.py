@@ -1,11 +1,19 @@
 """What a reader raises, and what readers share: finding the dataset and listing its images."""
 
 import os
+import re
 from pathlib import Path
 
-from rin import dicom
+from rin import dicom, images
+from rin import manifest as manifests
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm"})
+IMAGE_SUFFIXES = frozenset(
+    ".png .jpg .jpeg .jpe .jfif .tif .tiff .bmp .webp .pgm .ppm .pbm .pnm .npy .dcm .dicom".split()
+)
+# how images begin; a name without suffix, or one that ends in a number, does not say what it is
+STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", images.NUMPY)
+START = re.compile(rb"P[1-6]\s|BM.{4}\0{4}|RIFF.{4}WEBP", re.S)
+SYSTEM = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"}
 
 
 class DatasetError(ValueError):
@@ -38,13 +46,49 @@ def with_excluded(frame, excluded):
     Returns:
         The frame; `attrs["excluded"]` maps each reason to `{"n": count, "examples": first three}`.
     """
-    said = {
+    frame.attrs["excluded"] = frame.attrs.get("excluded", {}) | _counted(excluded)
+    return frame
+
+
+def with_noted(frame, noted):
+    """The frame, with what stays but is worth knowing added to `frame.attrs["noted"]`.
+
+    Args:
+        frame, noted: as in `with_excluded`; a reason is such as "repaired: …" or "empty masks".
+    """
+    frame.attrs["noted"] = frame.attrs.get("noted", {}) | _counted(noted)
+    return frame
+
+
+def _counted(reasons):
+    return {
         why: {"n": len(names), "examples": [str(name) for name in names[:3]]}
-        for why, names in excluded.items()
+        for why, names in reasons.items()
         if len(names)
     }
-    frame.attrs["excluded"] = frame.attrs.get("excluded", {}) | said
-    return frame
+
+
+def with_unnamed(frame, root):
+    """A csv's frame, with what lies beside its images and is in none of its rows counted."""
+    named = {*frame["image"].dropna()}
+    named |= {m for cell in frame.get("mask", ()) for m in manifests.masks(cell)}
+    folders = {name.rpartition("/")[0] for name in named if not re.search(manifests.OUTSIDE, name)}
+    images, others = [], []
+    for folder in sorted(folders):
+        for found, kind in zip(list_files(Path(root) / folder), (images, others), strict=True):
+            kind += [relative(file, root) for file in found]
+    excluded = {"images in no row of the csv": sorted({*images} - named)}
+    others = {n for n in others if not n.lower().endswith(".csv")} - named
+    return with_excluded(frame, excluded | not_read(others))
+
+
+def not_read(names):
+    """Files that are no images by suffix, for `with_excluded`: reason -> names."""
+    found = {}
+    for name in sorted(map(str, names)):
+        suffix = _suffix(name) or "no suffix"
+        found.setdefault(f"files not read: {suffix}", []).append(name)
+    return found
 
 
 def window_text(window):
@@ -57,25 +101,79 @@ def window_text(window):
     return f"{level:g}/{width:g}"
 
 
-def list_images(folder, deep=False):
-    """Image files of a folder, in order of their paths; hidden files and folders are left out.
+def is_hidden(name):
+    """Whether a file or folder is hidden, or one that an operating system leaves behind."""
+    return name.startswith(".") or name.lower() in SYSTEM
 
-    A link counts under its own name; one that leads nowhere is listed too, so that it is reported
-    as missing and not passed over.
+
+def is_image(path):
+    """Whether a file is an image: by its suffix, or by its first bytes where it has none."""
+    suffix = _suffix(path)
+    if suffix:
+        return suffix in IMAGE_SUFFIXES
+    try:
+        with open(path, "rb") as file:
+            start = file.read(132)
+    except OSError:  # a link that leads nowhere, or a pipe
+        return False
+    return start[128:] == b"DICM" or start.startswith(STARTS) or bool(START.match(start))
+
+
+def list_files(folder, deep=False):
+    """Files of a folder, in order of their paths: its images, and those that are none.
+
+    Hidden files and folders, and those of an operating system, are passed over. A link counts
+    under its own name; one that leads nowhere is listed too, so that it is reported as missing
+    and not passed over.
 
     Args:
         folder: where to look.
         deep: whether to look into folders below as well, links to folders included.
+
+    Returns:
+        `(images, others)`: two lists of paths.
     """
-    found, seen = [], set()
+    found = {True: [], False: []}
+    for home, names in _walk(folder, deep):
+        for name in names:
+            path = os.path.join(home, name)
+            found[is_image(path)].append(Path(path))
+    return sorted(found[True]), sorted(found[False])
+
+
+def list_images(folder, deep=False):
+    """The images of `list_files`."""
+    return list_files(folder, deep)[0]
+
+
+def list_paths(root):
+    """As `list_files`, of every folder below: two sorted lists of paths under `root`, as text.
+
+    No object a file: the large tasks have half a million.
+    """
+    found = {True: [], False: []}
+    for home, names in _walk(root, deep=True):
+        prefix = "" if home == str(root) else Path(home).relative_to(root).as_posix() + "/"
+        for name in names:
+            found[is_image(os.path.join(home, name))].append(prefix + name)
+    return sorted(found[True]), sorted(found[False])
+
+
+def _walk(folder, deep):
+    """Each folder with the names of its files."""
+    seen = set()
     for home, below, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(home)  # a link may lead back up
-        go_on = deep and real not in seen
-        below[:] = sorted(n for n in below if go_on and not n.startswith("."))
+        below[:] = sorted(n for n in below if deep and real not in seen and not is_hidden(n))
         if real not in seen:
-            found += [Path(home, n) for n in names if not n.startswith(".")]
+            yield home, [name for name in names if not is_hidden(name)]
         seen.add(real)
-    return sorted(path for path in found if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _suffix(path):
+    """A file's suffix in lower case; "" for none, and for a number as in a DICOM UID."""
+    suffix = os.path.splitext(path)[1].lower()
+    return "" if suffix[1:].isdigit() else suffix
 
 
 def relative(path, root):

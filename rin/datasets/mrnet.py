@@ -15,7 +15,14 @@ import numpy as np
 import pandas as pd
 
 from rin.datasets import csv, official
-from rin.datasets.layout import DatasetError, find_home, relative, with_excluded
+from rin.datasets.layout import (
+    DatasetError,
+    find_home,
+    list_files,
+    not_read,
+    relative,
+    with_excluded,
+)
 
 HOME = "MRNet-v1.0"
 SUBSETS = ("train", "valid")
@@ -65,7 +72,11 @@ def scan(root, task, plane="sagittal", slices=3, slice_list=None):
         frame = _middle(exams, root, slices)
     else:
         frame, excluded = _listed(exams, root, LISTED[task], plane, slice_list)
-    return with_excluded(frame.assign(modality="MR", anatomy="knee"), excluded)
+    folders = [list_files(home / subset / plane) for subset in SUBSETS]
+    there = [file for images, others in folders for file in (*images, *others)]
+    others = [relative(file, root) for file in there if file.suffix != ".npy"]
+    frame = frame.assign(modality="MR", anatomy="knee")
+    return with_excluded(frame, excluded | not_read(others))
 
 
 def _check(task, plane, slices):

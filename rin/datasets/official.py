@@ -5,13 +5,12 @@ the root or one folder below it.
 """
 
 import glob
-import os
 from pathlib import Path
 
 import pandas as pd
 
 from rin.datasets import csv
-from rin.datasets.layout import IMAGE_SUFFIXES, DatasetError, with_excluded
+from rin.datasets.layout import DatasetError, is_hidden, list_paths, not_read, with_excluded
 
 LISTS, IMAGES = "dataframe", "images"
 OUTSIDE = r"^(?:[/\\~]|[A-Za-z]:)|(?:^|[/\\])\.\.(?:[/\\]|$)"  # absolute, or up and out
@@ -46,7 +45,8 @@ def scan(root, classes, patient=None, patient_column=None, files=None):
     _check(root, lists, classes)
     frame = csv.scan(root, csv=pattern, patient=patient_column)
     frame["label"] = frame["label"].map(classes)
-    on_disk, folders = listing(root), _image_folders(root, lists[0].parent)
+    images, others = list_paths(root)
+    on_disk, folders = pd.Index(images, dtype="str"), _image_folders(root, lists[0].parent)
     frame["image"] = _resolve(frame["image"], on_disk, folders, root)
     if patient is not None:
         frame["patient"] = patients(frame["image"], patient)
@@ -54,7 +54,8 @@ def scan(root, classes, patient=None, patient_column=None, files=None):
         n, home = frame["patient"].isna().sum(), lists[0].parent
         raise DatasetError(f"{home}: {n} rows of the lists have an empty {patient_column!r}")
     pictures = on_disk[on_disk.str.startswith(folders)]
-    return with_excluded(frame, {"named by no csv": list(pictures.difference(frame["image"]))})
+    excluded = {"named by no csv": list(pictures.difference(frame["image"]))}
+    return with_excluded(frame, excluded | not_read(n for n in others if n.startswith(folders)))
 
 
 def patients(images, pattern):
@@ -77,27 +78,6 @@ def patients(images, pattern):
     return found
 
 
-def listing(root):
-    """Every image file below `root` as a sorted `pandas.Index` of paths under it.
-
-    Hidden files and folders are left out, links are followed. One walk and no object a file: the
-    large tasks have half a million.
-    """
-    paths, seen = [], set()
-    for home, below, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(home)  # a link may lead back up
-        below[:] = [n for n in below if real not in seen and not n.startswith(".")]
-        if real not in seen:
-            prefix = _prefix(Path(home), root)
-            paths += [prefix + n for n in names if _is_image(n)]
-        seen.add(real)
-    return pd.Index(sorted(paths), dtype="str")
-
-
-def _is_image(name):
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
-
-
 def _prefix(folder, root):
     return "" if folder == root else folder.relative_to(root).as_posix() + "/"
 
@@ -108,7 +88,7 @@ def _bare(text):
 
 def _all_lists(root):
     """The lists of the root, else those of each folder below it; `dataframe/` goes first."""
-    below = [p for p in sorted(root.iterdir()) if p.is_dir() and not p.name.startswith(".")]
+    below = [p for p in sorted(root.iterdir()) if p.is_dir() and not is_hidden(p.name)]
     below = [p for p in below if p.name not in (LISTS, IMAGES)]
     for homes in ([root], below):
         found = [_lists_in(home / LISTS) or _lists_in(home) for home in homes]

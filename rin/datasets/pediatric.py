@@ -9,7 +9,14 @@ import re
 
 import pandas as pd
 
-from rin.datasets.layout import DatasetError, find_home, list_images, relative
+from rin.datasets.layout import (
+    DatasetError,
+    find_home,
+    list_files,
+    not_read,
+    relative,
+    with_excluded,
+)
 
 HOME = "chest_xray"
 SETS = ("train", "val", "test")
@@ -26,18 +33,22 @@ def scan(root):
         DatasetError: folders missing or empty, or names that hold no patient, all counted.
     """
     home = find_home(root, HOME, [f"{s}/{c}" for s in SETS for c in CLASSES])
-    rows = [row for s in SETS for c in CLASSES for row in _rows(home / s / c, s, root)]
+    rows, others = [], []
+    for released in SETS:
+        for folder in (home / released / name for name in CLASSES):
+            files, rest = list_files(folder)
+            rows += _rows(folder, files, released, root)
+            others += [relative(file, root) for file in rest]
     nameless = [row["image"] for row in rows if row["patient"] is None]
     if nameless:
         raise DatasetError(
             f"{home}: {len(nameless)} file names hold no patient, among them {nameless[0]}; "
             "expected person<N>_… or IM-<N>-…"
         )
-    return pd.DataFrame(rows)
+    return with_excluded(pd.DataFrame(rows), not_read(others))
 
 
-def _rows(folder, released, root):
-    files = list_images(folder)
+def _rows(folder, files, released, root):
     if not files:
         raise DatasetError(f"{folder}: expected JPEG images, found none")
     for file in files:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from rin import manifest as manifests
 from rin import published
-from rin.datasets.layout import IMAGE_SUFFIXES, DatasetError, with_excluded
+from rin.datasets.layout import DatasetError, is_hidden, is_image, not_read, with_excluded
 
 HOME = "radiology_ai"
 DEPTHS = {"CT": 2, "MR": 2, "US": 1}  # folders from a modality down to a class
@@ -46,8 +46,8 @@ def scan(root, lists="auto"):
         raise ValueError(f"`lists` should be one of {CHOICES}. Received: lists={lists!r}")
     home = _home(root)
     prefix = "" if home == root else f"{HOME}/"
-    frame, stray = _folders(home, prefix)
-    excluded = {"not in a class folder": stray}
+    frame, stray, others = _folders(home, prefix)
+    excluded = {"not in a class folder": stray} | not_read(others)
     files = _lists(root, home) if lists == "auto" else []
     if files:
         frame, unmatched = _sets(frame, files, prefix)
@@ -100,9 +100,12 @@ def _home(root):
 
 
 def _folders(home, prefix):
-    """Rows of every image in a class folder, in order of their paths, and what lies elsewhere."""
-    stray = []
-    walk = (found for m, depth in DEPTHS.items() for found in _walk(home, m, depth, stray))
+    """Rows of every image in a class folder, in order of their paths; what lies elsewhere; others.
+
+    Others are files that are no images.
+    """
+    stray, others = [], []
+    walk = (found for m, depth in DEPTHS.items() for found in _walk(home, m, depth, stray, others))
     # nothing is shown for what takes less than two seconds
     walk = tqdm(walk, "Class folders", unit="folder", mininterval=1, delay=2)
     folders = [(folder, names) for folder, names in walk if names]
@@ -115,35 +118,36 @@ def _folders(home, prefix):
     images = [f"{prefix}{folder}/{name}" for folder, names in folders for name in names]
     frame = facts.take(rows).reset_index(drop=True)
     frame.insert(0, "image", pd.array(images, dtype="string"))
-    return frame, [prefix + name for name in stray]
+    return frame, [prefix + name for name in stray], [prefix + name for name in others]
 
 
-def _walk(home, folder, depth, stray):
+def _walk(home, folder, depth, stray, others):
     """Yield each class folder, `depth` levels down, with its images; note what lies elsewhere."""
     if not (home / folder).is_dir():
         return
-    below, names = _listing(home / folder)
+    below, names, rest = _listing(home / folder)
+    others += [f"{folder}/{name}" for name in rest]
     elsewhere = names if depth else [f"{name}/" for name in below]
     stray += [f"{folder}/{name}" for name in elsewhere]
     if not depth:
         yield folder, names
         return
     for name in below:
-        yield from _walk(home, f"{folder}/{name}", depth - 1, stray)
+        yield from _walk(home, f"{folder}/{name}", depth - 1, stray, others)
 
 
 def _listing(folder):
-    """Folders and images of a folder, in order of the paths they begin; hidden ones left out."""
-    below, names = [], []
+    """Folders, images and other files of a folder, in order of the paths; hidden ones left out."""
+    below, names, rest = [], [], []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith("."):
+            if is_hidden(entry.name):
                 continue
             if entry.is_dir():
                 below.append(entry.name)
-            elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
-                names.append(entry.name)
-    return sorted(below, key=lambda name: f"{name}/"), sorted(names)
+            else:
+                (names if is_image(entry.path) else rest).append(entry.name)
+    return sorted(below, key=lambda name: f"{name}/"), sorted(names), sorted(rest)
 
 
 def _facts(folder):

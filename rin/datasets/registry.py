@@ -66,7 +66,8 @@ def compare(frame, card, phantom=False):
     """What a manifest holds, beside what its dataset should hold.
 
     Args:
-        frame: a validated manifest; `attrs["excluded"]` says what its reader left out.
+        frame: a validated manifest; `attrs["excluded"]` says what its reader left out, and
+            `attrs["noted"]` what it repaired or is worth knowing.
         card: of its dataset.
         phantom: whether the images are ours; then there is nothing to compare with.
 
@@ -78,6 +79,7 @@ def compare(frame, card, phantom=False):
     found = _rows(_found(frame, card), card)
     excluded = frame.attrs.get("excluded", {})
     found |= {f"left out: {why}": left["n"] for why, left in excluded.items()}
+    found |= {why: noted["n"] for why, noted in frame.attrs.get("noted", {}).items()}
     table = pd.DataFrame({"what": list(found), "found": _integers(found.values())})
     if phantom or card.expected is None:
         return table

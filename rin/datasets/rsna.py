@@ -4,7 +4,7 @@ import os
 
 import pandas as pd
 
-from rin.datasets.layout import DatasetError
+from rin.datasets.layout import DatasetError, is_hidden, not_read
 
 FILE_NAME = r"[\w-]+"  # of ids: nothing that leads to another folder
 SUFFIX = ".dcm"
@@ -57,8 +57,9 @@ def with_files(names, folder):
     Raises:
         DatasetError: not one of the names has a file.
     """
-    found = [n.removesuffix(SUFFIX) for n in os.listdir(folder) if n.endswith(SUFFIX)]
-    named, files = pd.Index(names), pd.Index([n for n in found if n[:1] != "."], dtype="str")
+    there = [name for name in os.listdir(folder) if not is_hidden(name)]
+    found = [n.removesuffix(SUFFIX) for n in there if n.endswith(SUFFIX)]
+    named, files = pd.Index(names), pd.Index(found, dtype="str")
     both = named.intersection(files)
     if both.empty:
         raise DatasetError(
@@ -68,5 +69,6 @@ def with_files(names, folder):
     excluded = {
         "a row without a file": list(named.difference(files)),
         "a file without a row": list(files.difference(named)),
+        **not_read(name for name in there if not name.endswith(SUFFIX)),
     }
     return pd.Series(both.sort_values(), dtype="str"), excluded

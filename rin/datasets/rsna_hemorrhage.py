@@ -14,13 +14,14 @@ from tqdm import tqdm
 
 from rin import dicom
 from rin.datasets import official
-from rin.datasets.layout import DatasetError, find_home, window_text, with_excluded
+from rin.datasets.layout import DatasetError, find_home, window_text, with_excluded, with_noted
 from rin.datasets.rsna import SUFFIX, check_names, check_values, read_table, with_files
 
 HOME = "rsna-intracranial-hemorrhage-detection"
 IMAGES, LABELS = "stage_2_train", "stage_2_train.csv"
 SUBTYPES = ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural")
 OFFICIAL = {"no": "no hemorrhage", "yes": "hemorrhage"}
+WRAPPED = "repaired: intercept 0 on 12 bits that wrapped, put right when decoded"
 WINDOW = (40, 80)  # brain: level and width in Hounsfield units
 BATCH = 1000  # headers a thread reads before it reports
 
@@ -31,7 +32,8 @@ def scan(root, window=WINDOW):
     `kind` holds the subtypes of hemorrhage, joined by spaces, or "none". Left out and counted:
     rows without a file, files without a row, slices whose `any` disagrees with their subtypes, and
     those whose header can't be read or names no patient. Damaged pixels show later, when images
-    are decoded.
+    are decoded. Slices whose values wrapped, a known defect of this release, are put right then
+    (see `rin.dicom.may_wrap`) and counted in `attrs["noted"]`.
 
     Args:
         root: folder of the download.
@@ -50,7 +52,7 @@ def scan(root, window=WINDOW):
     table = _labels(home / LABELS)
     names, excluded = with_files(table.index, home / IMAGES)
     frame = table.loc[names].reset_index(names="name")
-    frame["patient"] = _patients(home / IMAGES, names)
+    frame["patient"], frame["wrapped"] = _headers(home / IMAGES, names)
     out = {
         "`any` disagrees with the subtypes": (frame["kind"] != "none") != frame["any"],
         "a header that can't be read": frame["patient"].isna(),
@@ -64,8 +66,9 @@ def scan(root, window=WINDOW):
     frame["image"] = prefix + frame["name"] + SUFFIX
     frame["label"] = np.where(frame["any"], OFFICIAL["yes"], OFFICIAL["no"])
     frame["window"] = window_text(window)
-    frame = frame.assign(modality="CT", anatomy="head").drop(columns=["name", "any"])
-    return with_excluded(frame, excluded)
+    noted = {WRAPPED: list(frame.loc[frame["wrapped"], "name"])}
+    frame = frame.assign(modality="CT", anatomy="head").drop(columns=["name", "any", "wrapped"])
+    return with_noted(with_excluded(frame, excluded), noted)
 
 
 def _labels(file):
@@ -98,12 +101,12 @@ def _kinds(flags):
     return np.array([" ".join(names) or "none" for names in present])[code]
 
 
-def _patients(folder, names):
-    """The PatientID of each file; NA where the header can't be read."""
+def _headers(folder, names):
+    """The PatientID of each file, NA where the header can't be read; and whether it may wrap."""
     batches = np.array_split(names.to_numpy(object), -(-len(names) // BATCH))
 
     def one(batch):
-        return [_patient(os.path.join(folder, name + SUFFIX)) for name in batch]
+        return [_header(os.path.join(folder, name + SUFFIX)) for name in batch]
 
     found = []
     bar = tqdm(desc="Reading headers", total=len(names), unit="file", mininterval=1)
@@ -111,11 +114,13 @@ def _patients(folder, names):
         for batch in pool.map(one, batches):
             found += batch
             bar.update(len(batch))
-    return pd.array(found, dtype="str")
+    patients, wrapped = zip(*found, strict=True)
+    return pd.array(patients, dtype="str"), np.array(wrapped)
 
 
-def _patient(file):
+def _header(file):
     try:
-        return dicom.tag(file, "PatientID")
+        header = dicom.tags(file, ["PatientID", *dicom.WRAP_TAGS])
     except (OSError, dicom.DicomError):
-        return None
+        return None, False
+    return header["PatientID"], dicom.may_wrap(header)

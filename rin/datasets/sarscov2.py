@@ -7,7 +7,7 @@ NCP is pneumonia by SARS-CoV-2, CP community-acquired pneumonia. The download's 
 import pandas as pd
 
 from rin.datasets import official
-from rin.datasets.layout import DatasetError, with_excluded
+from rin.datasets.layout import DatasetError, list_paths, not_read, with_excluded
 
 CLASSES = {"CP": "community-acquired pneumonia", "NCP": "SARS-CoV-2"}
 # parts of the download may unpack as CP-1, NCP-12, …, and all of it may lie in one folder more
@@ -44,7 +44,8 @@ def scan(root, slices=0, files=None):
 
 def _download(root):
     """Rows of the slices below `CP` and `NCP`."""
-    images = pd.Series(official.listing(root))
+    images, others = list_paths(root)
+    images = pd.Series(images, dtype="str")
     parts = images.str.extract(SLICE)
     kept = parts["kind"].isin(list(CLASSES))
     absent = [kind for kind in CLASSES if not (parts["kind"] == kind).any()]
@@ -64,6 +65,7 @@ def _download(root):
     excluded = {
         "Normal, no part of this task": list(images[parts["kind"] == "Normal"]),
         "not in <patient>/<scan>/ of CP or NCP": list(images[parts["kind"].isna()]),
+        **not_read(others),
     }
     return with_excluded(frame[kept].reset_index(drop=True), excluded)
 

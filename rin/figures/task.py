@@ -26,6 +26,7 @@ def examples(manifest, root, phantom, per_class=4, height=160):
         The Figure.
     """
     names, open_image = sorted(manifest["label"].unique()), images.opener(manifest, root)
+    open_mask = images.mask_opener(manifest, root, height)
     figure, axes = plt.subplots(
         len(names), per_class, figsize=(2.0 * per_class, 2.15 * len(names)), squeeze=False,
         layout="constrained",
@@ -38,7 +39,7 @@ def examples(manifest, root, phantom, per_class=4, height=160):
         for ax, item in zip(row, part.itertuples(), strict=False):
             ax.imshow(images.resize(open_image(item.image), height), cmap="gray")
             if isinstance(item.mask, str):
-                mask = images.load_mask(root, item.mask, height)
+                mask = open_mask(item.mask)
                 if mask.any():
                     ax.contour(mask, levels=[0.5], colors=[PALETTE[1]], linewidths=1)
     return watermark(figure, phantom)

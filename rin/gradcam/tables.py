@@ -41,9 +41,10 @@ def masks(manifest, root, size):
     if manifest["mask"].isna().all():
         return np.broadcast_to(np.False_, (len(cells), size, size)), np.zeros(len(cells), bool)
     drawn = np.zeros((len(cells), size, size), bool)
+    open_mask = images.mask_opener(manifest, root, size)
 
     def one(row):
-        drawn[row] = images.load_mask(root, cells[row], size)
+        drawn[row] = open_mask(cells[row])
 
     images.each(one, [row for row, cell in enumerate(cells) if not pd.isna(cell)], "Masks")
     return drawn, drawn.any(axis=(1, 2))
