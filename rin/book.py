@@ -166,6 +166,7 @@ def stage(root, pages):
     for page in pages:
         notebook = nbformat.read(root / page.notebook, as_version=4)
         _retitle(notebook, page.title)
+        _without_stderr(notebook)  # the built book offers its sources for download
         file = home / f"{page.place}.ipynb"
         file.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, file)
@@ -388,6 +389,13 @@ def _run_one(root, page, kernel, log):
     if code:
         log(f"{page.place}: failed\n{noise.read_text()[-3000:]}")
     return code
+
+
+def _without_stderr(notebook):
+    """Drop progress bars and warnings: they hold paths of the machine that built the book."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [one for one in cell.outputs if one.get("name") != "stderr"]
 
 
 def _retitle(notebook, title):

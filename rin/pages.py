@@ -41,7 +41,7 @@ def table(frame, name, folder=None, digits=3, caption="", shown=None, rows=None)
 
     Args:
         frame: DataFrame; shown without its index.
-        name: of the csv, without suffix; also the anchor.
+        name: of the csv, without suffix; the anchor is `table-<name>`, as a heading may have it.
         folder: where `<name>.csv` is written; None for the page alone.
         digits: of floats on the page, more where a small one would read as 0; the csv keeps all.
         caption: a sentence under the table.
@@ -67,7 +67,7 @@ def table(frame, name, folder=None, digits=3, caption="", shown=None, rows=None)
     said = f"{html.escape(caption)} " if caption else ""
     name = html.escape(name)
     anchor = f'<a download="{name}.csv" href="data:text/csv;base64,{link}">{name}.csv</a>'
-    return HTML(f'<div id="{name}">{body}<p><small>{said}{anchor}</small></p></div>')
+    return HTML(f'<div id="table-{name}">{body}<p><small>{said}{anchor}</small></p></div>')
 
 
 def bullets(*lines):

@@ -56,6 +56,16 @@ def test_the_configuration_holds_known_keys_only_and_those_that_matter():
     assert (ROOT / "book/_static/mathjax/tex-svg.js").stat().st_size > 2_000_000
 
 
+def test_progress_bars_and_warnings_stay_out_of_the_sources_for_download():
+    notebook = executed("x = 1")
+    kinds = [("stderr", "/home/someone/warning"), ("stdout", "1")]
+    notebook.cells[0].outputs = [
+        nbformat.v4.new_output("stream", name=name, text=text) for name, text in kinds
+    ]
+    book._without_stderr(notebook)
+    assert [one.text for one in notebook.cells[0].outputs] == ["1"]
+
+
 def executed(*cells, end="2026-01-01"):
     notebook = nbformat.v4.new_notebook()
     notebook.metadata["papermill"] = {"end_time": end}

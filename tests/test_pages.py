@@ -48,7 +48,7 @@ def test_the_banner_stands_on_phantoms_only():
 
 def test_a_table_has_an_anchor_and_a_named_csv():
     shown = pages.table(FRAME, "summary")
-    assert shown.data.startswith('<div id="summary">')
+    assert shown.data.startswith('<div id="table-summary">')
     assert '<a download="summary.csv"' in shown.data
 
 
