@@ -5,6 +5,7 @@ import re
 import pandas as pd
 
 from rin.datasets.layout import IMAGE_SUFFIXES, DatasetError, list_images, relative, window_text
+from rin.manifest import normal_form
 
 
 def scan(root, patient=None, modality=None, anatomy=None, window=None):
@@ -14,7 +15,7 @@ def scan(root, patient=None, modality=None, anatomy=None, window=None):
         root: holds one folder a class; images may lie deeper.
         patient: regular expression searched in the path below the class folder; its group named
             `patient`, or its first group, is the patient, such as `r"^(\d+)_"`. Without it
-            duplicates are grouped instead.
+            duplicates alone are grouped.
         modality, anatomy: the same for every image, or None.
         window: (level, width) of DICOM images (see `rin.dicom.read`), or None for their own.
 
@@ -42,7 +43,8 @@ def scan(root, patient=None, modality=None, anatomy=None, window=None):
 
 
 def _row(file, home, root, pattern):
-    match = pattern.search(relative(file, home)) if pattern else None
+    # composed: \w matches é as one sign, but not an accent that stands alone
+    match = pattern.search(normal_form(relative(file, home))) if pattern else None
     name = (match[_group(pattern)] or None) if match else None
     return {"image": relative(file, root), "label": home.name, "patient": name}
 
