@@ -4,16 +4,27 @@ import numpy as np
 import pandas as pd
 
 from rin import manifest as manifests
-from rin.duplicates import RULES, blank, duplicates, fingerprints, rule_of, within
-from rin.groups import chains, group, unchained
+from rin.duplicates import (
+    NEAR_LIMIT,
+    RULES,
+    blank,
+    duplicates,
+    exact,
+    fingerprints,
+    rule_of,
+    within,
+)
+from rin.groups import chains, group, joined, unchained
 
 __all__ = [
+    "NEAR_LIMIT",
     "RULES",
     "across",
     "blank",
     "chains",
     "clean",
     "duplicates",
+    "exact",
     "fingerprints",
     "group",
     "leaks",
@@ -97,13 +108,16 @@ def twins(pairs, manifest):
 def leaks(manifest, by="group"):
     """Groups whose images stand in more than one split of a fold.
 
+    A manifest need not be validated: names are compared as `rin.manifest.identifiers`, an image
+    without a group goes with its patient, and groups that share a patient are one.
+
     Args:
         manifest: with `group` (or another column named by `by`) and `split_0`, ….
 
     Returns:
         DataFrame `fold`, `group`, `n_train`, `n_val`, `n_test`, `labels`; empty when none leaks.
     """
-    found = []
+    found, by, manifest = [], "unit", manifest.assign(unit=_units(manifest, by))
     for fold, column in enumerate(manifests.split_columns(manifest)):
         counts = manifest.groupby([by, column]).size().unstack(fill_value=0)
         counts = counts.reindex(columns=list(manifests.SPLITS), fill_value=0)
@@ -115,6 +129,17 @@ def leaks(manifest, by="group"):
     columns = ["fold", "group", "n_train", "n_val", "n_test", "labels"]
     found = [table for table in found if len(table)]
     return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
+
+
+def _units(manifest, by):
+    """What must not be torn: the names of a column, and for groups those that share a patient."""
+    columns = [by, "patient"] if by == "group" else [by]
+    names = [manifests.identifiers(manifest[c]) for c in columns if c in manifest]
+    if len(names) < 2:
+        return names[0]
+    unit, patient = names
+    unit = unit.fillna("patient " + patient)
+    return unit.groupby(joined(unit, patient)).transform("first")
 
 
 def sample(manifest, n, seed=0):

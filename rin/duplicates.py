@@ -1,6 +1,9 @@
 """Duplicates: pairs of images that show the same thing, near misses, and images of nothing."""
 
-from dataclasses import dataclass
+import os
+import tempfile
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import imagehash
 import numpy as np
@@ -17,6 +20,9 @@ RULES = {
     "US": {"hash_size": 8, "max_distance": 6, "min_correlation": None},
     "default": {"hash_size": 16, "max_distance": 32, "min_correlation": 0.95},
 }
+BETWEEN_PATIENTS = 0.95  # least correlation of near duplicates where patients are known
+NEAR_LIMIT = 50_000  # images from which near duplicates are looked for only when asked
+PRINTS_VERSION = 1  # raise it when the prints of the same pixels change
 LOOSER = 0.1  # how far below the rule's correlation a near miss may lie
 BLANK_SPAN, BLANK_TAILS = 4, 0.005  # grey levels; share of the pixels passed over at each end
 BLOCK = 2048  # images compared with as many others at once
@@ -47,7 +53,7 @@ class Prints:
         return self.span <= BLANK_SPAN
 
 
-def fingerprints(manifest, root, rule=None, on_bad_image="stop"):
+def fingerprints(manifest, root, rule=None, on_bad_image="stop", store=None):
     """Decode every image once and keep its `Prints`; `duplicates` and `blank` can share them.
 
     Args:
@@ -55,12 +61,48 @@ def fingerprints(manifest, root, rule=None, on_bad_image="stop"):
         root: folder its paths start from.
         rule: one of `RULES`' values; default by the manifest's modality.
         on_bad_image: "stop", or "skip" to leave unreadable images out.
+        store: a `rin.images.Store` of the same rows: the prints are kept in its folder, and taken
+            from there the next time. Its name stands for the content of the files.
 
     Raises:
         rin.images.ImageError: unreadable images, all of them named.
     """
     images.check_on_bad_image(on_bad_image)
     hash_size = (rule or rule_of(manifest))["hash_size"]
+    kept = store and store.folder / f"prints-{hash_size}-v{PRINTS_VERSION}.npz"
+    prints = kept and _kept(kept, manifest)
+    if prints is None:
+        prints = _decoded(manifest, root, hash_size, on_bad_image)
+        if kept:
+            _keep(prints, kept)
+    return prints
+
+
+def _kept(file, manifest):
+    """The prints of a file, or None where they are not there or of other images."""
+    if not file.is_file():
+        return None
+    with np.load(file, allow_pickle=False) as found:
+        prints = Prints(**{field.name: found[field.name] for field in fields(Prints)})
+    names = prints.image.astype(object)
+    if list(names) != list(manifest["image"]):
+        return None
+    return replace(prints, image=names)
+
+
+def _keep(prints, file):
+    """Whole or not at all."""
+    handle, fresh = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(handle, "wb") as opened:
+            values = {field.name: getattr(prints, field.name) for field in fields(Prints)}
+            np.savez(opened, **values | {"image": prints.image.astype(str)})
+        os.replace(fresh, file)
+    finally:
+        Path(fresh).unlink(missing_ok=True)
+
+
+def _decoded(manifest, root, hash_size, on_bad_image):
     names, open_image = manifest["image"].to_numpy(object), images.opener(manifest, root)
     bits = np.empty((len(names), hash_size**2), bool)
     thumbnail = np.empty((len(names), THUMBNAIL**2), np.uint8)
@@ -75,9 +117,8 @@ def fingerprints(manifest, root, rule=None, on_bad_image="stop"):
         return images.image_id(image), _span(image)
 
     found = images.each(one, range(len(names)), "Fingerprints")
-    bad = [item.problems for item in found if isinstance(item, images.ImageError)]
-    if bad and (on_bad_image == "stop" or len(bad) == len(found)):
-        raise images.ImageError({name: why for problem in bad for name, why in problem.items()})
+    bad = [item for item in found if isinstance(item, images.ImageError)]
+    _refuse(bad, found, on_bad_image)
     good = [row for row, item in enumerate(found) if not isinstance(item, images.ImageError)]
     if bad:
         names, bits, thumbnail = names[good], bits[good], thumbnail[good]
@@ -86,9 +127,16 @@ def fingerprints(manifest, root, rule=None, on_bad_image="stop"):
 
 
 def rule_of(manifest):
-    """The duplicate rule for a manifest: by its modality where that has one of its own."""
+    """The duplicate rule for a manifest: by its modality where that has one of its own.
+
+    Where patients are known, near duplicates must correlate at 0.95 or more, whatever the
+    modality: a hash alone pairs images of different patients.
+    """
     modalities = set(manifest["modality"].dropna())
-    return RULES[modalities.pop()] if modalities == {"US"} else RULES["default"]
+    rule = RULES[modalities.pop()] if modalities == {"US"} else RULES["default"]
+    if rule["min_correlation"] is None and manifest["patient"].notna().any():
+        return rule | {"min_correlation": BETWEEN_PATIENTS}
+    return rule
 
 
 def duplicates(manifest, root, rule=None, on_bad_image="stop", slack=0, prints=None):
@@ -137,6 +185,54 @@ def duplicates(manifest, root, rule=None, on_bad_image="stop", slack=0, prints=N
     if not slack:
         return table
     return table.assign(within=exact | (distance <= rule["max_distance"]) & (correlation >= least))
+
+
+def exact(manifest, root, on_bad_image="stop", store=None):
+    """Exact duplicates alone: each image of equal pixels with the first of its kind.
+
+    Enough to join them all, and cheap: nothing is compared, and a store knows them already.
+
+    Args:
+        manifest, root, on_bad_image: see `duplicates`.
+        store: a `rin.images.Store` of the same rows; without it every image is decoded.
+
+    Returns:
+        DataFrame `image_a`, `image_b`, `label_a`, `label_b`, `kind`, one row a pair.
+
+    Raises:
+        rin.images.ImageError: unreadable images, all of them named.
+    """
+    table = manifest[["image", "label"]]
+    if store is not None:
+        table = table.assign(key=store.index["image_id"].to_numpy())
+    else:
+        table = table.assign(key=_image_ids(manifest, root, on_bad_image)).dropna(subset="key")
+    first = table.groupby("key")[["image", "label"]].transform("first")
+    again = (first["image"] != table["image"]).to_numpy()
+    a, b = first[again].add_suffix("_a"), table.loc[again, ["image", "label"]].add_suffix("_b")
+    found = pd.concat([a, b], axis=1).assign(kind="exact")
+    return found[["image_a", "image_b", "label_a", "label_b", "kind"]].reset_index(drop=True)
+
+
+def _image_ids(manifest, root, on_bad_image):
+    """The hash of every image's pixels; None where it can't be read."""
+    images.check_on_bad_image(on_bad_image)
+    open_image = images.opener(manifest, root)
+
+    def one(name):
+        try:
+            return images.image_id(open_image(name))
+        except images.ImageError as error:
+            return error
+
+    found = images.each(one, list(manifest["image"]), "Hashing pixels")
+    _refuse([item for item in found if isinstance(item, images.ImageError)], found, on_bad_image)
+    return [None if isinstance(item, images.ImageError) else item for item in found]
+
+
+def _refuse(bad, found, on_bad_image):
+    if bad and (on_bad_image == "stop" or len(bad) == len(found)):
+        raise images.ImageError({n: why for e in bad for n, why in e.problems.items()})
 
 
 def within(pairs):

@@ -7,7 +7,8 @@ import os
 import re
 import secrets
 import tempfile
-from pathlib import Path
+import unicodedata
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 from tqdm import tqdm
@@ -21,6 +22,7 @@ MASK_SEPARATOR = "|"  # several masks of one image stand in one cell
 # what leaves the root in any path of a cell, on any system: nothing at all, a slash or backslash
 # in front, a drive, a step up; one pattern for whole columns, as a million paths take minutes
 OUTSIDE = r"(?:^|\|)(?:$|\||[/\\]|[A-Za-z]:)|(?:^|[/\\|])\.\.(?:$|[/\\|])"
+WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+")  # a whole number that was written as a float
 MANY = 100_000  # rows from which a progress bar is shown
 KEY_FILE = "data/patient.key"
 
@@ -43,8 +45,10 @@ def validate(frame, root=None, where="manifest"):
         frame: DataFrame with `image` and `label`; missing optional columns are filled with NA.
             `image`: path under the root; `label`: class name; `patient`: running number or keyed
             hash; `group`: patient joined with duplicates; `mask`: paths joined by "|";
-            `split_0` …: train, val or test.
-        root: folder the paths start from; given, every image and mask must exist there.
+            `split_0` …: train, val or test. Patients and groups become their `identifiers`.
+        root: folder the paths start from; given, every image and mask must exist there. Where
+            only the Unicode form of a name differs (é as one sign or as two), the name on the
+            disk is taken.
         where: name of the source, for the error.
 
     Returns:
@@ -54,6 +58,8 @@ def validate(frame, root=None, where="manifest"):
         ManifestError: listing every problem with the file name of its row.
     """
     frame = _complete(frame, where)
+    if root is not None:
+        frame = _as_on_disk(frame, Path(root))
     problems = _schema_problems(frame)
     if not problems:
         problems = _group_problems(frame)
@@ -95,15 +101,37 @@ def file_of(path):
     return path.rsplit("#", 1)[0] if INSIDE.search(path) else path
 
 
+def identifiers(values):
+    """Identifiers in the one form in which they are compared.
+
+    White space around them goes, Unicode takes its composed form (NFC), and whole numbers that
+    were read as floats are whole again: `3`, `3.0` and `"3.0 "` are one, `03` and `3` two.
+
+    Args:
+        values: sequence of anything.
+
+    Returns:
+        Series of strings, with the index of a Series; NA and empty ones are NA.
+    """
+    raw = pd.Series(values, dtype="string")
+    form = {text: _identifier(text) for text in raw.dropna().unique()}
+    return raw.map(form).astype("string")
+
+
+def normal_form(text):
+    """A text in Unicode's composed form (NFC): é is one sign, not e and an accent."""
+    return unicodedata.normalize("NFC", text)
+
+
 def number_patients(raw_ids):
-    """Raw patient ids as running numbers `p0001`, `p0002`, … in sorted order; NA stays NA."""
-    raw = pd.Series(raw_ids, dtype="string")
+    """Raw ids as running numbers `p0001`, … in order of their `identifiers`; NA stays NA."""
+    raw = identifiers(raw_ids)
     order = {value: f"p{n:04d}" for n, value in enumerate(sorted(raw.dropna().unique()), start=1)}
     return raw.map(order).astype("string")
 
 
 def hash_patients(raw_ids, key_file=None):
-    """Raw patient ids as keyed hashes (HMAC-SHA256, 16 hex digits); NA stays NA.
+    """Raw ids, as `identifiers`, as keyed hashes (HMAC-SHA256, 16 hex digits); NA stays NA.
 
     The key is made on first use, readable by its owner alone, and stays on this machine: plain
     hashes of short record numbers can be reversed by trying all of them.
@@ -113,11 +141,17 @@ def hash_patients(raw_ids, key_file=None):
         key_file: path of the key; default `data/patient.key` under the project, ignored by git.
     """
     key = _key(Path(key_file) if key_file else paths.root() / KEY_FILE)
-    raw = pd.Series(raw_ids, dtype="string")
+    raw = identifiers(raw_ids)
     return raw.map(
         lambda value: hmac.new(key, value.encode(), hashlib.sha256).hexdigest()[:16],
         na_action="ignore",
     ).astype("string")
+
+
+def _identifier(text):
+    text = normal_form(text).strip()
+    whole = WHOLE.fullmatch(text)
+    return whole[1] if whole else text or pd.NA
 
 
 def _key(path):
@@ -154,6 +188,8 @@ def _complete(frame, where):
     for column in COLUMNS:
         values = frame[column] if column in frame else pd.NA
         frame[column] = pd.Series(values, index=frame.index, dtype="string").replace("", pd.NA)
+    for column in ("patient", "group"):
+        frame[column] = identifiers(frame[column])
     frame["group"] = frame["group"].fillna(frame["patient"])
     rest = [c for c in frame.columns if c not in COLUMNS]
     return frame[[*COLUMNS, *rest]].sort_values("image", kind="stable", ignore_index=True)
@@ -205,6 +241,39 @@ def _group_problems(frame):
     return [
         f"{row.image}: patient {row.patient} stands in several groups" for row in rows.itertuples()
     ]
+
+
+def _as_on_disk(frame, root):
+    """Names that differ from their file's in Unicode form only, as the disk has them."""
+    known = {}
+    for column in ("image", "mask"):
+        cells = frame[column][inside(frame[column]).fillna(False)]
+        found = {c: _found(c, root, known) for c in cells.unique() if not c.isascii()}
+        if found:
+            frame[column] = frame[column].replace(found)
+    return frame
+
+
+def _found(cell, root, known):
+    """A cell's paths, each as the disk has it; as they are where there is no such file."""
+    return MASK_SEPARATOR.join(
+        path if (root / file_of(path)).exists() else _other_form(path, root, known)
+        for path in masks(cell)
+    )
+
+
+def _other_form(path, root, known):
+    """The one path on the disk that is the same in composed Unicode, else the path itself."""
+    file, home = file_of(path), root
+    for part in PurePosixPath(file).parts:
+        if home not in known:
+            known[home] = os.listdir(home) if home.is_dir() else []
+        same = [name for name in known[home] if normal_form(name) == normal_form(part)]
+        name = part if part in same else same[0] if len(same) == 1 else None
+        if name is None:
+            return path
+        home = home / name
+    return home.relative_to(root).as_posix() + path[len(file) :]
 
 
 def _missing_files(frame, root):

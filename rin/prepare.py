@@ -1,6 +1,7 @@
 """Prepare a task: from its folder to a split manifest, stored pixels and the arrays runs share."""
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,8 @@ def prepare(
         seed: of the split.
         on_bad_image: "stop" or "skip".
         positive: the positive class of the reader's own images; "" for the last one by name.
-        options: dict of options of the reader (see `rin.datasets.read`).
+        options: dict of options of the reader (see `rin.datasets.read`). Duplicates are joined
+            as there; what is computed to find them is kept beside the stored images.
 
     Raises:
         rin.datasets.DatasetError: whatever the reader refuses, or a class without an image.
@@ -73,18 +75,23 @@ def prepare(
     """
     row = datasets.task(task)
     root = datasets.locate(task, data_dir, n_phantoms)
-    frame = datasets.read(task, root, on_bad_image=on_bad_image, **(options or {}))
-    row.require_classes(frame)
+    options = {"duplicates": None, "clean": False} | (options or {})
+    wanted, clean = options.pop("duplicates"), options.pop("clean")
+    frame = datasets.read(task, root, on_bad_image=on_bad_image, duplicates=False, **options)
     names = _classes(row, frame, positive)
-    store = images.store(
-        frame,
-        root,
-        image_size,
-        paths.root() / STORE_FOLDER,
+    keep = partial(
+        images.store,
+        root=root,
+        size=image_size,
+        folder=paths.root() / STORE_FOLDER,
         interpolation=interpolation,
         on_bad_image=on_bad_image,
     )
-    frame = frame[~frame["image"].isin(store.bad)]
+    store = keep(frame)
+    frame = frame[~frame["image"].isin(store.bad)].reset_index(drop=True)
+    frame = datasets.join_duplicates(task, frame, root, wanted, clean, on_bad_image, store)
+    if len(frame) < len(store.index):  # of the clean arm
+        names, store = _classes(row, frame, positive), keep(frame)
     frame = _fitting_masks(frame, root, store, on_bad_image)
     frame = splits.assign(frame, protocol or row.protocol, seed)
     return Prepared(row, root, frame, store, names, datasets.is_phantom(root) is not None)
@@ -113,6 +120,7 @@ def _without_masks(frame, names):
 
 
 def _classes(row, frame, positive):
+    row.require_classes(frame)
     found = manifest.classes(frame)
     if row.classes is not None:
         return row.classes

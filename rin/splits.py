@@ -94,7 +94,7 @@ def counts(manifest):
 
 def groups(manifest):
     """The group of every row; an image without one stands for itself."""
-    return manifest["group"].fillna("image " + manifest["image"])
+    return manifests.identifiers(manifest["group"]).fillna("image " + manifest["image"])
 
 
 class _QuickDeal(StratifiedGroupKFold):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from rin import audit, images, manifest, splits
+from rin import audit, datasets, images, manifest, paths, splits
 from rin import duplicates as pairing
 
 
@@ -260,3 +260,135 @@ def test_246_official_busi_test_images_have_a_twin_in_training(busi, busi_pairs)
     assert twins["n_test"].tolist() == [156] * 5 and twins["n_twins"].sum() == 246
     assert (twins["n_twins"].min(), twins["n_twins"].max()) == (45, 57)
     assert not audit.leaks(split).empty
+
+
+# patients
+
+
+def linked(*near, exact=()):
+    """Pairs of the images `0.png`, `1.png`, …"""
+    rows = [(a, b, kind) for kind, part in (("near", near), ("exact", exact)) for a, b in part]
+    names = [(f"{a}.png", f"{b}.png", kind, "x", "y") for a, b, kind in rows]
+    columns = ["image_a", "image_b", "kind", "label_a", "label_b"]
+    return pd.DataFrame(names, columns=columns)
+
+
+def of_patients(*patients):
+    return table([f"{n}.png" for n in range(len(patients))], patient=list(patients))
+
+
+@pytest.mark.parametrize(
+    "what, pairs, n_groups, n_chains",
+    [
+        ("two patients", linked((0, 2)), 5, 0),
+        ("within a patient", linked((0, 1)), 6, 0),
+        ("a like b, b like c", linked((0, 2), (2, 3)), 6, 1),
+        ("by another image of b", linked((0, 3), (4, 5)), 5 - 1, 0),
+        ("through images of one patient", linked((2, 0), (1, 3)), 6, 1),
+        ("all three alike", linked((0, 2), (2, 3), (0, 3)), 4, 0),
+        (
+            "six alike",
+            linked(*[(a, b) for b in (2, 3, 4, 5, 6) for a in (0, 2, 3, 4, 5) if a < b]),
+            6,
+            1,
+        ),
+        ("exact ones always join", linked(exact=[(0, 2), (2, 3), (3, 4), (4, 5), (5, 6)]), 1, 0),
+        ("exact ones are one patient", linked((3, 4), (2, 4), exact=[(2, 3)]), 4, 0),
+        ("and join even in a chain", linked((0, 2), (3, 4), exact=[(2, 3)]), 5, 1),
+    ],
+)
+def test_near_duplicates_join_patients_who_are_all_alike_and_five_at_most(
+    what, pairs, n_groups, n_chains
+):
+    frame = of_patients("a", "a", "b", "c", "d", "e", "f")
+    grouped = audit.group(frame, pairs)
+    assert (grouped["group"].nunique(), len(grouped.attrs["chains"])) == (n_groups, n_chains), what
+    assert len(audit.chains(frame, pairs)) == n_chains
+    assert (grouped.groupby("patient")["group"].nunique() == 1).all()
+
+
+def test_an_image_of_no_known_patient_does_not_chain_two_patients():
+    frame = of_patients("a", None, "b", None)
+    assert audit.group(frame, linked((0, 1), (1, 2)))["group"].nunique() == 4
+    assert audit.group(frame, linked((0, 1), (1, 3)))["group"].nunique() == 2
+    with pytest.raises(ValueError, match="3 of 4 images .* patients all alike expected"):
+        audit.group(frame, linked((0, 1), (1, 2)), on_chain="stop")
+
+
+def test_the_reader_prints_chains_and_leaves_them_apart(tmp_path, draw, monkeypatch, capsys):
+    for n in range(4):
+        draw(tmp_path / "xy"[n % 2] / f"p{n}.png", n)
+    pairs = linked((0, 1), (1, 2)).replace(
+        {f"{n}.png": f"{'xy'[n % 2]}/p{n}.png" for n in range(4)}
+    )
+    monkeypatch.setattr(audit, "duplicates", lambda *_, **__: pairs)
+    frame = datasets.read("folder", tmp_path, patient=r"(p\d)")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("folder: chains of near duplicates, left apart: 1, with 2 pairs among 3")
+    assert frame["group"].equals(frame["patient"]) and len(frame.attrs["chains"]) == 1
+
+
+def test_a_hash_alone_pairs_ultrasound_only_where_no_patient_is_known(tmp_path):
+    rows = np.random.default_rng(3).integers(0, 200, (2, 64, 1))
+    for name, offsets in zip("ab", rows, strict=True):  # brighter to the right in every row
+        pixels = np.clip(offsets + np.arange(64) * 0.8, 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    frame = table(["a.png", "b.png"], modality="US")
+    (pair,) = audit.duplicates(frame, tmp_path).itertuples()
+    assert pair.kind == "near" and pair.correlation < 0.95
+    known = table(["a.png", "b.png"], modality="US", patient=["p", "q"])
+    assert audit.duplicates(known, tmp_path).empty
+    assert audit.rule_of(known) == audit.RULES["US"] | {"min_correlation": 0.95}
+
+
+def test_exact_duplicates_alone_are_found_without_comparing(root):
+    found = audit.exact(table(NAMES), root)
+    assert found[["image_a", "image_b", "kind"]].to_numpy().tolist() == [
+        ["a.png", "b.bmp", "exact"]
+    ]
+    (root / "c.png").write_bytes(b"")
+    with pytest.raises(images.ImageError, match="c.png"):
+        audit.exact(table(NAMES), root)
+    assert len(audit.exact(table(NAMES), root, on_bad_image="skip")) == 1
+
+
+@pytest.mark.parametrize("written", [["P1", "P1 "], [3, 3.0], ["e\u0301", "\u00e9"]])
+def test_a_leak_is_seen_in_a_manifest_made_by_hand(written):
+    by_hand = pd.DataFrame({"image": ["a", "b"], "label": ["x", "y"]})
+    by_hand["split_0"] = ["train", "test"]
+    named = pd.Series(written, dtype=object)
+    for columns in (
+        {"group": named},
+        {"patient": named, "group": pd.NA},
+        {"patient": named, "group": ["g1", "g2"]},
+    ):
+        assert len(audit.leaks(by_hand.assign(**columns))) == 1
+    assert len(audit.leaks(by_hand.assign(patient=named), by="patient")) == 1
+    assert audit.leaks(by_hand.assign(group=["3", "03"])).empty
+
+
+def test_ddti_joins_its_cases_by_exact_copies_alone(project_data):
+    root = project_data("ddti")
+    files = sorted(root.glob("**/*.jpg"))
+    frame = pd.DataFrame({"image": [file.relative_to(root).as_posix() for file in files]})
+    case = [file.stem.split("_")[0] for file in files]
+    frame = manifest.validate(frame.assign(label="x", patient=case, modality="US"), root)
+    pairs = audit.duplicates(frame, root)
+    grouped = audit.group(frame, pairs)
+    assert frame["patient"].nunique() - grouped["group"].nunique() == 4 + 1
+    of_case = grouped.drop_duplicates("patient").set_index("patient")["group"]
+    assert of_case[["150", "233", "323", "326", "349"]].nunique() == 1
+    assert of_case["353"] == of_case["396"] and grouped.attrs["chains"] == []
+
+
+def test_the_errata_say_how_many_pediatric_twins_remain(project_data):
+    root = project_data("kermany")
+    frame = datasets.read("pediatric", root, duplicates=False)
+    pairs = audit.duplicates(frame, root)
+    twins = [
+        audit.twins(pairs, splits.assign(one, "5-fold"))["n_twins"].sum()
+        for one in (frame, datasets.read("pediatric", root))
+    ]
+    said = f"{twins[0]} of {len(frame):,} test images have a near twin of another patient"
+    page = (paths.root() / "book" / "errata.md").read_text(encoding="utf-8")
+    assert said in page and f"with duplicates joined too {twins[1]}, of a" in page

@@ -1,6 +1,7 @@
 """The benchmarks: they start, count right, and measure against an honest opponent."""
 
 import importlib
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -286,3 +287,18 @@ def test_thinned_images_keep_the_shares_of_the_classes(breast):
     assert (frame.label == "malignant").mean() == pytest.approx(share, abs=0.05)
     with pytest.raises(ValueError, match="`--n-images` should be 1 to 150. Received: 151"):
         module("measured").thin(breast[0], 151)
+
+
+def test_the_errata_print_what_the_official_breast_folds_hold(project_data):
+    found = module("official_breast_folds").counts(project_data("busi"))
+    page = (FOLDER.parent / "book" / "errata.md").read_text(encoding="utf-8")
+    twins = re.search(
+        r"(\d+) of (\d+) test images have a near twin .*? \((\d+) to (\d+) of 156 a fold", page
+    )
+    names = ("twins", "images", "twins_least", "twins_most")
+    assert tuple(map(int, twins.groups())) == tuple(found[name] for name in names)
+    alike = re.search(
+        r"of (\d+) pairs whose .*? (\d+) stand in different test folds and (\d+) carry", page
+    )
+    names = ("alike", "alike_in_other_test_folds", "alike_of_other_label")
+    assert tuple(map(int, alike.groups())) == tuple(found[name] for name in names)

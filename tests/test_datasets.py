@@ -4,8 +4,20 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from rin import augment, datasets, dicom, images, manifest, paths, phantoms, published, splits
+from rin import (
+    audit,
+    augment,
+    datasets,
+    dicom,
+    images,
+    manifest,
+    paths,
+    phantoms,
+    published,
+    splits,
+)
 from rin.datasets import DatasetError
 
 BUSI = "Dataset_BUSI_with_GT"
@@ -121,7 +133,7 @@ def test_pediatric_phantoms_keep_their_patients_apart(pediatric_root):
     frame = datasets.read("pediatric", pediatric_root)
     assert len(frame) == 60 and manifest.classes(frame) == ["normal", "pneumonia"]
     assert frame["patient"].str.fullmatch(r"p\d{4}").all()
-    assert frame["group"].equals(frame["patient"])
+    assert (frame.groupby("patient")["group"].nunique() == 1).all()
     assert (frame.groupby("patient")["released"].nunique() == 1).all()
 
 
@@ -401,3 +413,83 @@ def test_the_readers_own_dicom_files_are_read_in_the_window_asked_for(reader, tm
     assert seen.tolist() == [[0, 128, 255, 255]]
     with pytest.raises(ValueError, match="`window` should be"):
         datasets.read(reader, tmp_path, window=(40, 0), **options)
+
+
+# identifiers, in every reader that takes them
+
+WRITTEN = {
+    "a space": ["P{}", "P{} "],
+    "a float": ["{}", "{}.0"],
+    "a composed sign": ["{}\u00e9", "{}e\u0301"],
+}
+
+
+@pytest.mark.parametrize("how", WRITTEN)
+def test_ten_persons_written_in_two_ways_are_ten_patients(tmp_path, draw, how):
+    rows = []
+    for n in range(40):
+        draw(tmp_path / f"imgs/{n:04d}.png", n)
+        name = WRITTEN[how][n % 2].format(n // 4)
+        rows.append(f"imgs/{n:04d}.png,{['malignant', 'benign'][n % 2]},{name}")
+    text = "\n".join(["image,label,patient", *rows])
+    (tmp_path / "all.csv").write_text(text + "\n", encoding="utf-8")
+    frame = datasets.read("csv", tmp_path, csv="all.csv", patient="patient")
+    assert len(frame) == 40 and frame["patient"].nunique() == frame["group"].nunique() == 10
+    torn = frame.assign(split_0=["train", "test"] * 20)
+    assert len(audit.leaks(torn)) == 10
+
+
+def test_a_patient_in_file_names_has_one_form(tmp_path, draw):
+    for n, name in enumerate(["cat/Zo\u00e9_1.png", "dog/Zoe\u0301_2.png", "dog/Zoe_3.png"]):
+        draw(tmp_path / name, n)
+    frame = datasets.read("folder", tmp_path, patient=r"^(\w+)_")
+    assert frame["patient"].nunique() == 2
+    named = frame.set_index("image")["patient"]
+    assert named["cat/Zo\u00e9_1.png"] == named["dog/Zoe\u0301_2.png"] != named["dog/Zoe_3.png"]
+
+
+def test_a_csv_and_the_disk_may_write_accents_in_two_ways(tmp_path, draw):
+    names = ["Zoe\u0301", "Rene\u0301"]
+    for n, name in enumerate(names):
+        draw(tmp_path / f"{name}.png", n)
+    text = "image,label\nZo\u00e9.png,x\nRen\u00e9.png,y\n"
+    (tmp_path / "all.csv").write_text(text, encoding="utf-8")
+    frame = datasets.read("csv", tmp_path, csv="all.csv")
+    assert set(frame["image"]) == {f"{name}.png" for name in names}
+
+
+# groups where patients are known
+
+
+def test_patients_who_share_an_image_are_one_group(tmp_path, draw):
+    for n in range(6):
+        draw(tmp_path / f"cat/p{n}_a.png", seed=n)
+        draw(tmp_path / f"dog/p{n + 6}_a.png", seed=n + 6)
+    draw(tmp_path / "dog/p6_copy.png", seed=0)
+    frame = datasets.read("folder", tmp_path, patient=r"(p\d+)_")
+    group = frame.set_index("image")["group"]
+    assert frame["patient"].nunique() == 12 and group.nunique() == 11
+    assert group["cat/p0_a.png"] == group["dog/p6_copy.png"] == group["dog/p6_a.png"]
+    alone = datasets.read("folder", tmp_path, patient=r"(p\d+)_", duplicates=False)
+    assert alone["group"].equals(alone["patient"])
+
+
+def test_above_the_limit_only_exact_duplicates_join_unless_asked(
+    tmp_path, draw, monkeypatch, capsys
+):
+    for n in range(3):
+        draw(tmp_path / f"cat/p{n}_a.png", seed=n)
+        pixels = draw(tmp_path / f"dog/p{n + 3}_a.png", seed=n + 3)
+    draw(tmp_path / "dog/p9_copy.png", seed=0)
+    Image.fromarray((pixels * 0.9).astype(np.uint8)).save(tmp_path / "cat/p8_near.png")
+    options = {"patient": r"(p\d)_"}
+    assert datasets.read("folder", tmp_path, **options)["group"].nunique() == 6
+    monkeypatch.setattr(audit, "NEAR_LIMIT", 7)
+    capsys.readouterr()
+    frame = datasets.read("folder", tmp_path, **options)
+    group = frame.set_index("image")["group"]
+    assert group.nunique() == 7 and group["cat/p0_a.png"] == group["dog/p9_copy.png"]
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("folder: 8 images, more than 7: exact duplicates are joined")
+    asked = datasets.read("folder", tmp_path, duplicates=True, **options)
+    assert asked["group"].nunique() == 6

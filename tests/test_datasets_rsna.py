@@ -203,7 +203,7 @@ def test_what_has_no_file_row_or_readable_header_is_left_out_and_counted(brains)
 def test_truncated_pixels_are_met_when_the_image_is_decoded(brains):
     path = brains() / "stage_2_train/ID_2.dcm"
     path.write_bytes(path.read_bytes()[:-4])
-    frame = datasets.read("hemorrhage", path.parents[1])
+    frame = datasets.read("hemorrhage", path.parents[1], duplicates=False)
     assert len(frame) == 3
     with pytest.raises(images.ImageError, match="ID_2.dcm"):
         images.opener(frame, path.parents[1])("stage_2_train/ID_2.dcm")

@@ -219,3 +219,68 @@ def test_many_at_once_agree_on_one_key(tmp_path):
     with ThreadPoolExecutor(16) as pool:
         found = pool.map(lambda _: manifest.hash_patients(["a"], tmp_path / "key")[0], range(64))
     assert len(set(found)) == 1
+
+
+@pytest.mark.parametrize(
+    "written, same",
+    [
+        (["P1", "P1 ", "\tP1", "P1\u00a0"], "P1"),
+        ([3, 3.0, "3", "3.0", " 3.00 "], "3"),
+        (["Zo\u00e9", "Zoe\u0301"], "Zo\u00e9"),
+        (["03"], "03"),
+        (["03.0"], "03.0"),  # nothing reads 03 as a float and writes it so
+        (["3.5"], "3.5"),
+        (["1.3.0.1"], "1.3.0.1"),
+        (["-4.0"], "-4"),
+        (["a b"], "a b"),
+    ],
+)
+def test_one_identifier_has_one_form(written, same):
+    assert set(manifest.identifiers(written)) == {same}
+    assert manifest.number_patients([*written, "zz"]).nunique() == 2
+
+
+def test_identifiers_keep_index_and_gaps_and_other_identifiers_apart():
+    found = manifest.identifiers(pd.Series([3.0, None, 4.0], index=[5, 6, 7]))
+    assert found.dropna().to_dict() == {5: "3", 7: "4"} and pd.isna(found[6])
+    assert manifest.identifiers(["", "  ", None]).isna().all()
+    assert manifest.identifiers(["3", "03", "3.5", "P3", "p3"]).nunique() == 5
+
+
+def test_hashed_patients_are_hashed_in_one_form(tmp_path):
+    found = manifest.hash_patients(["P1", "P1 ", 3, 3.0, "03"], tmp_path / "key")
+    assert found.nunique() == 3
+
+
+def test_a_manifest_made_by_hand_has_its_identifiers_in_one_form():
+    frame = pd.DataFrame({"image": list("abcd"), "label": "x", "patient": ["P1", "P1 ", 3, 3.0]})
+    made = manifest.validate(frame)
+    assert list(made["patient"]) == list(made["group"]) == ["P1", "P1", "3", "3"]
+    with pytest.raises(manifest.ManifestError, match="patient P1 stands in several groups"):
+        manifest.validate(frame.assign(group=list("ghij")))
+
+
+COMPOSED, APART = "caf\u00e9", "cafe\u0301"
+
+
+@pytest.mark.parametrize("listed, lies", [(COMPOSED, APART), (APART, COMPOSED), (APART, APART)])
+def test_a_name_of_another_unicode_form_finds_its_file(tmp_path, listed, lies):
+    (tmp_path / lies).mkdir()
+    for name in (f"{lies}.png", f"{lies}_m.png", "m2.png"):
+        (tmp_path / lies / name).touch()
+    row = {"image": f"{listed}/{listed}.png", "label": "x"}
+    row["mask"] = f"{listed}/{listed}_m.png|{listed}/m2.png"
+    made = manifest.validate(pd.DataFrame([row]), tmp_path)
+    assert made["image"].to_list() == [f"{lies}/{lies}.png"]
+    assert made["mask"].to_list() == [f"{lies}/{lies}_m.png|{lies}/m2.png"]
+
+
+def test_a_file_listed_in_both_unicode_forms_stands_twice(tmp_path):
+    (tmp_path / f"{APART}.png").touch()
+    frame = pd.DataFrame({"image": [f"{APART}.png", f"{COMPOSED}.png"], "label": "x"})
+    with pytest.raises(manifest.ManifestError, match="more than once"):
+        manifest.validate(frame, tmp_path)
+    (tmp_path / f"{COMPOSED}.png").touch()
+    assert len(manifest.validate(frame, tmp_path)) == 2
+    with pytest.raises(manifest.ManifestError, match="no such file"):
+        manifest.validate(frame.assign(image=[f"{COMPOSED}x.png", f"{APART}y.png"]), tmp_path)

@@ -163,3 +163,43 @@ def test_the_manifest_is_split_by_the_protocol_asked_for(project, own):
     with pytest.raises(ValueError, match="`protocol` should be one of"):
         prepare.prepare("folder", root, **OWN | {"protocol": "10-fold"})
     assert set(splits.PROTOCOLS) == {"5-fold", "75/10/15", "official", "site-held-out"}
+
+
+def test_hashes_are_kept_beside_the_stored_images(project, own, monkeypatch):
+    root = own("a", "b")
+    first = prepare.prepare("folder", data_dir=root, **OWN)
+    assert list(first.store.folder.glob("prints-16-*.npz"))
+
+    def never(*_):
+        raise AssertionError("an image was decoded again")
+
+    monkeypatch.setattr(images, "load", never)
+    again = prepare.prepare("folder", data_dir=root, **OWN)
+    pd.testing.assert_frame_equal(again.manifest, first.manifest)
+    assert again.data.fingerprint == first.data.fingerprint
+
+
+def test_patients_who_share_an_image_stay_in_one_set_also_above_the_limit(
+    project, own, draw, monkeypatch, capsys
+):
+    root = own("a", "b")
+    for n in range(12):  # images of one patient under the name of another
+        draw(root / "b" / f"q{n}_0.png", seed=2 * n)
+    options = OWN | {"options": {"patient": r"^([pq]\d+)_"}}
+    for limit in (audit.NEAR_LIMIT, 50):
+        monkeypatch.setattr(audit, "NEAR_LIMIT", limit)
+        ready = prepare.prepare("folder", data_dir=root, **options)
+        assert ready.manifest["group"].nunique() == ready.manifest["patient"].nunique() - 12
+        pairs = audit.exact(ready.manifest, root)
+        assert len(pairs) == 12 and audit.twins(pairs, ready.manifest)["n_twins"].sum() == 0
+        assert ("near ones looked for only" in capsys.readouterr().out) == (limit == 50)
+
+
+def test_the_clean_arm_is_stored_without_its_conflicts(project, own, draw):
+    root = own("a", "b")
+    draw(root / "b" / "p900_0.png", seed=0)  # stands in class a as well
+    options = OWN | {"options": PATIENT | {"clean": True}}
+    ready = prepare.prepare("folder", data_dir=root, **options)
+    assert len(ready.manifest) == len(ready.store.index) == len(ready.store.array) == 71
+    assert ready.manifest.attrs["excluded"][audit.CONFLICT]["n"] == 2
+    assert ready.data.images.shape[0] == 71

@@ -32,6 +32,7 @@ __all__ = [
     "Task",
     "check",
     "is_phantom",
+    "join_duplicates",
     "locate",
     "read",
     "task",
@@ -158,8 +159,8 @@ def read(
         task: a key of `TASKS`; `folder` and `csv` take the reader's own images.
         root: folder of the download; the manifest's paths start here.
         patients: "number" gives running numbers, "hash" keyed hashes (see `rin.manifest`).
-        duplicates: whether exact and near duplicates join one group; default: where the
-            dataset has no patient ids (not RadImageNet, which is too large), and with `clean`.
+        duplicates: whether duplicates join one group, with their patients: True for exact and
+            near ones, False for none; default see `join_duplicates`.
         clean: whether to leave out images whose duplicate carries another label.
         on_bad_image: "stop" or "skip" unreadable images while duplicates are looked for.
         **options: the reader's own; see `rin.datasets.csv` and `rin.datasets.folder`.
@@ -186,13 +187,43 @@ def read(
     said = {"excluded": frame.attrs.get("excluded", {}), "noted": frame.attrs.get("noted", {})}
     frame = manifests.validate(frame, root, where=f"{task} in {root}")
     frame.attrs.update(said)
-    if duplicates is None:
-        duplicates = clean or (row.group_duplicates and frame["patient"].isna().any())
-    if duplicates or clean:
-        pairs = audit.duplicates(frame, root, on_bad_image=on_bad_image)
-        frame, pairs = _cleaned(frame, pairs) if clean else (frame, pairs)
-        frame = audit.group(frame, pairs) if duplicates else frame
-    return frame
+    return join_duplicates(task, frame, root, duplicates, clean, on_bad_image)
+
+
+def join_duplicates(
+    task, frame, root, duplicates=None, clean=False, on_bad_image="stop", store=None
+):
+    """A manifest whose groups hold patients joined with duplicates, as `read` returns it.
+
+    Exact duplicates always join. Near ones join where `rin.audit.duplicates` finds them, which
+    asks more of images of known patients, unless they form a chain: then `rin.audit.group` says
+    what happens, and one line is printed.
+
+    Args:
+        task: a key of `TASKS`.
+        frame: a validated manifest.
+        root: folder its paths start from.
+        duplicates: True for exact and near ones, False for none. Default: both, but none for a
+            task that asks for none (RadImageNet), and above 50,000 images exact ones alone,
+            unless `clean` asks for near ones; a line says so.
+        clean: whether to leave out images whose duplicate carries another label.
+        on_bad_image: "stop" or "skip" unreadable images.
+        store: a `rin.images.Store` of the same rows, which spares decoding them again.
+    """
+    wanted = (clean or _task(task).group_duplicates) if duplicates is None else duplicates
+    if not wanted and not clean:
+        return frame
+    if duplicates or clean or len(frame) <= audit.NEAR_LIMIT:
+        prints = audit.fingerprints(frame, root, None, on_bad_image, store)
+        pairs = audit.duplicates(frame, root, prints=prints)
+    else:
+        pairs = audit.exact(frame, root, on_bad_image, store)
+        print(
+            f"{task}: {len(frame):,} images, more than {audit.NEAR_LIMIT:,}: exact duplicates are "
+            "joined, near ones looked for only with duplicates=True"
+        )
+    frame, pairs = _cleaned(frame, pairs) if clean else (frame, pairs)
+    return _grouped(task, frame, pairs) if wanted else frame
 
 
 def check(task, root, **options):
@@ -268,9 +299,27 @@ def is_phantom(root):
     return None
 
 
+def _grouped(task, frame, pairs):
+    """Duplicates joined, and a line where chains were not; patients keep their names if none is."""
+    grouped = audit.group(frame, pairs)
+    found = grouped.attrs.get("chains", [])
+    if found:
+        n_images, n_near = (sum(chain[key] for chain in found) for key in ("n_images", "n_near"))
+        print(
+            f"{task}: chains of near duplicates, left apart: {len(found):,}, with {n_near:,} pairs "
+            f"among {n_images:,} images (*Question the data* lists them)"
+        )
+    if frame["patient"].notna().all() and grouped["group"].nunique() == frame["group"].nunique():
+        return grouped.assign(group=frame["group"])
+    return grouped
+
+
 def _cleaned(frame, pairs):
-    """The manifest without label conflicts, which `audit.clean` counts, and the remaining pairs."""
-    kept = audit.clean(frame, pairs)
+    """The manifest without label conflicts, which `audit.clean` counts, and the remaining pairs.
+
+    A pair that a chain keeps from joining is not believed to be a contradiction either.
+    """
+    kept = audit.clean(frame, audit.unchained(frame, pairs))
     remain = pairs["image_a"].isin(kept["image"]) & pairs["image_b"].isin(kept["image"])
     return kept, pairs[remain].reset_index(drop=True)
 

@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from rin import manifest as manifests
 from rin import masks
 from rin.datasets.layout import DatasetError, window_text
 
@@ -55,6 +56,8 @@ def scan(
     for target, source in (("patient", patient), ("mask", mask)):
         if source is not None:
             frame[target] = _column(frame, source, files[0]).astype("string")
+    if patient is not None:
+        frame["patient"] = manifests.identifiers(frame["patient"])
     splits = [c for c in frame if c.startswith("split_")]
     wanted = ["image", "label", *(c for c in ("patient", "mask") if c in frame), *splits]
     frame = frame[wanted].assign(modality=modality, anatomy=anatomy)

@@ -14,6 +14,7 @@ from rin.datasets.layout import (
     window_text,
     with_excluded,
 )
+from rin.manifest import normal_form
 
 # folders that hold sets, or the kinds of a segmentation dataset, and no class
 SETS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
@@ -29,7 +30,7 @@ def scan(root, patient=None, modality=None, anatomy=None, window=None):
         root: holds one folder a class; images may lie deeper.
         patient: regular expression searched in the path below the class folder; its group named
             `patient`, or its first group, is the patient, such as `r"^(\d+)_"`. Without it
-            duplicates are grouped instead.
+            duplicates alone are grouped.
         modality, anatomy: the same for every image, or None.
         window: (level, width) of DICOM images (see `rin.dicom.read`), or None for their own.
 
@@ -77,7 +78,8 @@ def _refuse_no_classes(homes, root):
 
 
 def _row(file, home, root, pattern):
-    match = pattern.search(relative(file, home)) if pattern else None
+    # composed: \w matches é as one sign, but not an accent that stands alone
+    match = pattern.search(normal_form(relative(file, home))) if pattern else None
     name = (match[_group(pattern)] or None) if match else None
     return {"image": relative(file, root), "label": home.name, "patient": name}
 

@@ -68,7 +68,7 @@ def patients(images, pattern):
     Raises:
         DatasetError: names it does not match, counted.
     """
-    found = _bare(images.str).str.extract(pattern).iloc[:, 0]
+    found = _bare(images.str).str.normalize("NFC").str.extract(pattern).iloc[:, 0]
     nameless = images[found.isna()]
     if len(nameless):
         raise DatasetError(
@@ -179,6 +179,7 @@ def _resolve(names, on_disk, folders, root):
             f"{root}: {len(outside)} paths of the lists leave it, such as {outside.iloc[0]}"
         )
     found = pd.Series(pd.NA, index=names.index, dtype="string")
+    names, on_disk, as_it_lies = _composed(names, on_disk)
     for path in _tries(names, on_disk, folders):
         found = found.where(found.notna() | ~path.isin(on_disk), path)
         if found.notna().all():
@@ -189,7 +190,14 @@ def _resolve(names, on_disk, folders, root):
             f"none of the {len(names)} images that the lists name is there, such as "
             f"{names.iloc[0]}; looked in {places}"
         )
-    return found.fillna(names)
+    return found.map(as_it_lies).astype("string").fillna(names)
+
+
+def _composed(names, on_disk):
+    """Names and files in composed Unicode (é as one sign), and from these the files as they lie."""
+    forms = pd.Series(on_disk, on_disk.str.normalize("NFC"))
+    forms = forms[~forms.index.duplicated(keep=False) | (forms.index == forms)]
+    return names.str.normalize("NFC"), forms.index, forms
 
 
 def _tries(names, on_disk, folders):

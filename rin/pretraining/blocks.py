@@ -6,7 +6,7 @@ from numbers import Integral
 import numpy as np
 import pandas as pd
 
-from rin import audit
+from rin import audit, groups
 from rin.duplicates import within
 
 # the digits at the end of a file's name; of a slice (`a.npy#12`) those of the slice
@@ -82,9 +82,10 @@ def join(manifest, pairs, block_size):
     block = blocks(manifest, block_size)
     twins = audit.group(manifest, pairs, on_chain="report")
     # a block is joined with its duplicates as a patient would be
-    joined = audit.group(manifest.assign(patient=block), pairs, on_chain="report")["group"]
+    joined = pd.Series(groups.joined(block, twins["group"]), index=manifest.index)
     chained = joined.isin(_too_large(manifest["label"], joined, block))
     leaving = chained & (block.groupby(twins["group"]).transform("nunique") > 1)
+    joined = joined.astype("string").radd("g")
     together = joined.mask(chained, block).mask(leaving, "alone " + twins["group"])
     frame = twins.assign(group=together.astype("string"), block=block.mask(leaving))
     if not chained.any():

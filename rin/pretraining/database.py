@@ -112,7 +112,7 @@ def duplicates(manifest, root, store, near=True):
         DataFrame with the columns of `Database.pairs`. Of the images of equal pixels, with `near`
         every pair within a modality; otherwise each with the first.
     """
-    exact = _exact(manifest, store)
+    exact = audit.exact(manifest, root, store=store)
     if not near:
         return exact
     modality = manifest["modality"].fillna("").set_axis(manifest["image"])
@@ -129,12 +129,3 @@ def _check(protocol, options):
         )
     if "duplicates" in options:
         raise ValueError("`options` should not hold duplicates: see `near_duplicates`")
-
-
-def _exact(manifest, store):
-    """Each image of equal pixels with the first of its kind: enough to join them all."""
-    table = manifest[["image", "label"]].assign(key=store.index["image_id"].to_numpy())
-    first = table.groupby("key")[["image", "label"]].transform("first")
-    again = (first["image"] != table["image"]).to_numpy()
-    a, b = first[again].add_suffix("_a"), table.loc[again, ["image", "label"]].add_suffix("_b")
-    return pd.concat([a, b], axis=1).assign(kind="exact")[PAIR_COLUMNS].reset_index(drop=True)
