@@ -220,6 +220,15 @@ def test_the_official_lists_are_read_too(tmp_path, draw):
     assert frame["patient"].nunique() == 3 and set(frame["anatomy"]) == {"thyroid"}
 
 
+def test_the_download_beside_the_official_lists_is_read_with_its_outlines(case):
+    root = case(12, "5", OUTLINE, folder="native")
+    (root / "dataframe").mkdir()
+    (root / "dataframe/train_fold1.csv").write_text("img_dir,label\nimages/12_1.jpg,malignant\n")
+    frame = datasets.read("thyroid", root)
+    assert frame["mask"][0] == "native/12.xml#1.0"
+    assert excluded(frame) == {thyroid.LEFT_ASIDE: ["dataframe/train_fold1.csv"]}
+
+
 # grades in letters
 
 

@@ -21,6 +21,7 @@ from rin.datasets.layout import DatasetError, list_images, relative, with_exclud
 
 FOLDERS = ("", "native", "images", "thyroid", "DDTI")  # tried in this order
 LETTERS = "image shows its TI-RADS in letters"
+LEFT_ASIDE = "list of a split, left aside for the xml files"
 BURNED_IN = ("keep", "blank", "drop")
 LABELS = {
     "2": "benign",
@@ -45,7 +46,8 @@ def scan(root, published_only=False, burned_in="keep"):
     """Rows of every image with a label; `patient` is the case, `tirads` its value.
 
     `mask` names every outline drawn on the image: `12.xml#1.0|12.xml#1.1`. A folder in the form
-    of the official repository (images and csv lists) is read as `rin.datasets.official` does.
+    of the official repository (images and csv lists) is read as `rin.datasets.official` does; with
+    the xml files beside them these are read, for their outlines, and the lists are counted.
 
     Args:
         root: folder of the download.
@@ -64,12 +66,14 @@ def scan(root, published_only=False, burned_in="keep"):
         raise ValueError(
             f"`burned_in` should be one of {BURNED_IN}. Received: burned_in={burned_in!r}"
         )
-    if official.found(root):
+    lists = official.all_lists(root)
+    if lists and _home(root) is None:
         classes = {"benign": "benign", "malignant": "malignant"}
         frame = official.scan(root, classes=classes, patient=r"^(\d+)_")
         frame = frame.assign(modality="US", anatomy="thyroid")
     else:
         frame = _native(root, published_only)
+        frame = with_excluded(frame, {LEFT_ASIDE: [relative(file, root) for file in lists]})
     return _without_letters(frame, burned_in, root)
 
 
@@ -110,12 +114,20 @@ def _native(root, published_only):
     return with_excluded(kept.reset_index(drop=True), excluded)
 
 
+def _home(root):
+    """The first folder with xml files of cases; None when there is none."""
+    return next((root / name for name in FOLDERS if _xml_files(root / name)), None)
+
+
+def _xml_files(home):
+    files = sorted(home.glob("*.[xX][mM][lL]")) if home.is_dir() else []
+    return [file for file in files if file.stem.isdecimal()]
+
+
 def _cases(root):
-    for home in (root / name for name in FOLDERS):
-        files = sorted(home.glob("*.[xX][mM][lL]")) if home.is_dir() else []
-        files = [file for file in files if file.stem.isdecimal()]
-        if files:
-            return home, {file.stem: _case(file, root) for file in files}
+    home = _home(root)
+    if home is not None:
+        return home, {file.stem: _case(file, root) for file in _xml_files(home)}
     found = sorted(path.name for path in root.iterdir())[:8]
     raise DatasetError(
         f"{root}: expected DDTI's 12.xml and 12_1.jpg, …, there or in native/, images/, thyroid/ "
