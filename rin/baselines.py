@@ -1,9 +1,10 @@
-"""Trivial baselines: how well image facts alone, or a 16×16 thumbnail, predict the label.
+"""Trivial baselines: how well image facts, a 16×16 thumbnail or the surroundings tell the label.
 
 A network's score means little beside a model that sees nothing of the anatomy. Each is trained on
 the networks' own training images and tested on their test images.
 """
 
+import contextlib
 from typing import NamedTuple
 
 import joblib
@@ -16,11 +17,12 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from rin import images
+from rin import images, scans
 from rin import manifest as manifests
 
 THUMBNAIL = 16  # pixels a side
 BORDER = 0.05  # share of the side that counts as border
+OUTSIDE = "outside the scan, logistic regression"
 MEMORY = "16×16 thumbnail, nearest neighbor"
 MANY = 2000  # images from which a forest grows faster in threads; its numbers are the same
 
@@ -54,6 +56,15 @@ def thumbnails(store):
     return np.stack(small).astype(float)
 
 
+def surroundings(store):
+    """`(n, 256)` float64: what is beside the scan, at 16×16 pixels, 0–255; the scan itself is 0.
+
+    Where the scan fills the picture, or none is found in it, this is the outer 5 %.
+    """
+    small = [images.resize(_without_scan(image), THUMBNAIL).ravel() for image in store.array]
+    return np.stack(small).astype(float)
+
+
 def scores(manifest, store, positive=None, seed=0):
     """Test AUC of every trivial baseline in every fold.
 
@@ -80,6 +91,7 @@ def scores(manifest, store, positive=None, seed=0):
         "image facts, logistic regression": (known, _logistic(1.0)),
         "image facts, forest": (known, forest),
         "16×16 thumbnail, logistic regression": (small, _logistic(0.01)),
+        OUTSIDE: (surroundings(store), _logistic(0.01)),
     }
     if "site" in manifest and manifest["site"].notna().any():
         site = manifest[["site"]].fillna("").to_numpy(object)
@@ -170,9 +182,27 @@ def _logistic(c):
     return make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=2000))
 
 
+def _without_scan(image):
+    """A copy with 0 in the scan, and in a pixel around it, over which resizing smears its edge."""
+    image = np.array(image)
+    (height, width), edge = image.shape, _border(image)
+    top, bottom, left, right = edge, height - edge, edge, width - edge
+    with contextlib.suppress(ValueError):  # no scan is found
+        found = scans.rectangle(image)
+        if max(found[0], height - found[1], found[2], width - found[3]) > edge:
+            top, bottom, left, right = np.add(found, (-1, 1, -1, 1)).clip(0)
+    image[top:bottom, left:right] = 0
+    return image
+
+
+def _border(image):
+    """How many pixels count as border."""
+    return max(1, round(BORDER * image.shape[0]))
+
+
 def _brightness(image):
     image = np.asarray(image)
-    edge = max(1, round(BORDER * image.shape[0]))
+    edge = _border(image)
     inner = np.zeros(image.shape, bool)
     inner[edge:-edge, edge:-edge] = True
     return {

@@ -15,7 +15,7 @@ import pandas as pd
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from rin import dicom, masks, polygons
+from rin import dicom, masks, polygons, scans
 from rin import manifest as manifests
 
 INTERPOLATIONS = {
@@ -69,7 +69,7 @@ class Store:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def load(path, bits=None, window=None):
+def load(path, bits=None, window=None, outside=None):
     """Decode one PNG, JPEG, TIFF, BMP, WebP, PGM, `.npy` or DICOM file to grey.
 
     The content decides what a file is, not its name. Any mode, 8 or 16 bits; alpha over black; a
@@ -85,6 +85,8 @@ def load(path, bits=None, window=None):
             its header names, else its full range.
         bits: significant bits of a 16-bit file, 9 to 16; default 16. Scanners often fill
             only 12 of them, which `bits=12` spreads over 0–255.
+        outside: "black" makes everything black that is not the scan (see `rin.scans`), so that
+            no writing beside it is seen; default: as it is.
 
     Returns:
         `(h, w)` uint8, 0–255.
@@ -93,7 +95,10 @@ def load(path, bits=None, window=None):
         ImageError: whatever goes wrong, naming the file.
     """
     try:
-        return _decode(path, bits, window)
+        if outside not in (None, "black"):
+            raise ValueError(f"`outside` should be None or 'black'. Received: outside={outside!r}")
+        image = _decode(path, bits, window)
+        return image if outside is None else scans.blank_outside(image)
     except Exception as error:
         raise ImageError({str(path): str(error) or type(error).__name__}) from error
 
@@ -102,15 +107,19 @@ def opener(manifest, root):
     """A function from an image's name to its pixels, in its own window where it has one.
 
     Args:
-        manifest: a validated manifest; its column `window`, if any, holds "level/width" or NA.
+        manifest: a validated manifest; its column `window`, if any, holds "level/width" or NA, its
+            column `outside` "black" or NA (see `load`).
         root: folder its paths start from.
     """
-    windows = {}
+    windows, outside = {}, {}
+    if "outside" in manifest:
+        named = manifest.dropna(subset=["outside"])
+        outside = dict(zip(named["image"], named["outside"], strict=True))
     if "window" in manifest:
         named = manifest.dropna(subset=["window"])
         pairs = named["window"].str.split("/", expand=True).astype(float)
         windows = dict(zip(named["image"], pairs.itertuples(index=False, name=None), strict=True))
-    return lambda name: load(Path(root) / name, window=windows.get(name))
+    return lambda name: load(Path(root) / name, window=windows.get(name), outside=outside.get(name))
 
 
 def load_mask(root, cell, size=None, values=None):
@@ -304,7 +313,8 @@ def store(
     distinct = list(dict.fromkeys(files))  # the slices of a volume share one
     of_file = dict(zip(distinct, each(_file_hash, distinct, "Hashing", workers), strict=True))
     hashes = [of_file[file] for file in files]
-    key = _key(names, hashes, size, interpolation, manifest.get("window"))
+    seen = [manifest[column] for column in ("window", "outside") if column in manifest]
+    key = _key(names, hashes, size, interpolation, seen)
     home = Path(folder) / f"{size}px-{interpolation}-{key}"
     if not (home / "index.parquet").is_file():
         _fill(home, root, names, open_image, size, interpolation, on_bad_image, workers)
@@ -494,9 +504,9 @@ def _file_hash(path):
         return "unreadable"
 
 
-def _key(names, hashes, size, interpolation, windows=None):
+def _key(names, hashes, size, interpolation, seen=()):
     lines = [f"{STORE_VERSION} {size} {interpolation}"]
-    lines += [] if windows is None else list(windows.fillna("").astype(str))
+    lines += [text for column in seen for text in column.fillna("").astype(str)]
     lines += [f"{name} {digest}" for name, digest in zip(names, hashes, strict=True)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 

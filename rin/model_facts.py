@@ -107,7 +107,8 @@ def _network(record, network, prepared, interpolation):
     facts |= {"preprocess": run["preprocess"], "fed": record["fed"]}
     how = "not known" if prepared is None else interpolation
     facts |= {"image_size": int(network.input_shape[1]), "interpolation": how}
-    facts |= {"window": _window(prepared), "scenario": run["scenario"]}
+    facts |= {"window": _window(prepared), "outside": _outside(prepared)}
+    facts |= {"scenario": run["scenario"]}
     facts |= {name: run[name] for name in ("trainable", "learning_rate", "fold", "seed")}
     facts |= {"objective": record["settings"]["objective"], "batch_size": run["batch_size"]}
     return facts | {"best epoch": record["result"]["best_epoch"]}
@@ -188,3 +189,11 @@ def _window(prepared):
         return None
     named = prepared.manifest["window"].dropna().unique()
     return [float(n) for n in named[0].split("/")] if len(named) == 1 else None
+
+
+def _outside(prepared):
+    """What training images hold beside their scan: "black", or None for what their files hold."""
+    if prepared is None or "outside" not in prepared.manifest:
+        return None
+    named = prepared.manifest["outside"].dropna().unique()
+    return str(named[0]) if len(named) == 1 else None

@@ -100,7 +100,7 @@ def read(names, card):
     how = facts["interpolation"] if facts["interpolation"] in images.INTERPOLATIONS else "bilinear"
     for name in names:
         try:
-            image = images.load(name, window=facts["window"])
+            image = images.load(name, window=facts["window"], outside=facts.get("outside"))
         except images.ImageError as error:
             reason = next(iter(error.problems.values()))
             for known in (str(name), name.name):  # tables and pages hold no file names

@@ -1,15 +1,16 @@
 """Lesion outlines of DDTI's xml files, as masks.
 
 A case's xml holds one `<mark>` an image: its number and, as JSON in `<svg>`, the regions drawn on
-it, each a list of points in pixels. Some regions are arrows, which outline nothing. In a few
-files of the release (197.xml, 205.xml) the JSON breaks off within its closing words, after the
-last point; those words are put back.
+it, each a list of points in pixels. Some regions are arrows, which outline nothing. In eight
+files of the release the JSON breaks off after 2,500 characters: whole outlines before that place
+count, and one that lacks its last points does not.
 """
 
 import glob
 import json
 import re
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree.ElementTree import ParseError
 
 import defusedxml.ElementTree
@@ -18,8 +19,23 @@ from PIL import Image, ImageDraw
 
 REGION = re.compile(r"^(?P<case>.+\.xml)#(?P<image>\d+)\.(?P<region>\d+)$", re.I)
 SUFFIXES = (".jpg", ".jpeg", ".png")
-CLOSING = '"regionType": "freehand"}]'  # how every list of regions ends
+POINTS = re.compile(r'\{\s*"points"\s*:\s*(?=\[)')  # how every region begins
+CUT, MENDED = "outline cut off in its xml", "closing words of a drawing, cut off in its xml"
+ARROW = "arrow, which outlines nothing"
 FARTHEST = 100_000  # pixels; a point beyond it is a mistake and would overflow the drawing
+
+
+class Drawing(NamedTuple):
+    """What is drawn on one image.
+
+    Attributes:
+        outlines: list of `(m, 2)` float arrays, see `regions`.
+        lost: reasons, one for each region that gives no outline or was completed: `CUT`,
+            `MENDED`, `ARROW`.
+    """
+
+    outlines: list
+    lost: list
 
 
 def mask(path):
@@ -60,22 +76,54 @@ def regions(path):
         ValueError: the reason, for the caller to add the file: see `read`; a mark without an
             image number, or an `<svg>` that is no JSON list of regions.
     """
+    return {number: drawing.outlines for number, drawing in drawings(path).items()}
+
+
+def drawings(path):
+    """What is drawn on each image of one case: dict from image number to its `Drawing`.
+
+    Args:
+        path: its xml.
+
+    Raises:
+        ValueError: see `regions`.
+    """
     found = {}
     for mark in read(path).iter("mark"):
         number, drawn = (mark.findtext("image") or "").strip(), mark.findtext("svg") or ""
         if not re.fullmatch(r"[0-9]{1,9}", number):
             raise ValueError(f"a mark's image should be a number, found {number[:20]!r}")
-        found.setdefault(int(number), []).extend(_outlines(drawn.strip(), number))
+        whole = found.setdefault(int(number), Drawing([], []))
+        outlines, lost = _drawn(drawn.strip(), number)
+        whole.outlines.extend(outlines)
+        whole.lost.extend(lost)
     return found
 
 
-def problem(outline):
-    """Why an outline of `regions` can't be drawn; None when it can."""
+def problem(outline, size=None):
+    """Why an outline of `regions` can't be drawn; None when it can.
+
+    Args:
+        outline: `(m, 2)` floats.
+        size: (width, height) of its image, where an outline wholly outside is to be found too.
+    """
     if len(outline) < 3:
         return "outline of fewer than three points"
     if not (np.abs(outline) <= FARTHEST).all():  # NaN too
         return "outline with impossible coordinates"
+    if size is not None and not _meets(outline, size):
+        return "outline outside of its image"
     return None
+
+
+def crosses(outline, size):
+    """Whether a part of an outline lies beyond the edges of its image, of (width, height)."""
+    return bool((np.rint(outline) < 0).any() or (np.rint(outline) > np.subtract(size, 1)).any())
+
+
+def _meets(outline, size):
+    """Whether its box meets the image."""
+    return bool((outline.max(0) > -0.5).all() and (outline.min(0) < np.subtract(size, 0.5)).all())
 
 
 def read(path):
@@ -95,12 +143,14 @@ def read(path):
         raise ValueError(f"can't be read as xml ({error})") from error
 
 
-def _outlines(text, number):
+def _drawn(text, number):
+    """Outlines of one `<svg>`, and why other regions gave none."""
     try:
-        listed = _parse(text) if text else []
+        listed, lost = _parse(text) if text else ([], [])
         drawn = [region for region in listed if region.get("regionType") != "arrow"]
         points = [[(point["x"], point["y"]) for point in region["points"]] for region in drawn]
-        return [np.array(each, float).reshape(-1, 2) for each in points]
+        outlines = [np.array(each, float).reshape(-1, 2) for each in points]
+        return outlines, lost + [ARROW] * (len(listed) - len(drawn))
     except json.JSONDecodeError as error:
         raise ValueError(f"the regions of image {number} are no JSON ({error})") from error
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
@@ -111,13 +161,39 @@ def _outlines(text, number):
 
 
 def _parse(text):
+    """A list of regions, whole or up to where it breaks off, and what was lost there."""
     try:
-        return json.loads(text)
+        return json.loads(text), []
     except json.JSONDecodeError:
-        ends = [n for n in range(1, len(CLOSING)) if text.endswith(CLOSING[:n])]
-        if not ends:
+        listed, rest = _up_to_the_cut(text)
+        if rest is None:
             raise
-        return json.loads(text + CLOSING[ends[-1] :])
+    if not rest:
+        return listed, [MENDED]
+    try:  # its points are all there, its closing words are not
+        points, _ = json.JSONDecoder().raw_decode(rest, POINTS.match(rest).end())
+    except (AttributeError, json.JSONDecodeError):
+        return listed, [CUT]
+    return [*listed, {"points": points}], [MENDED]
+
+
+def _up_to_the_cut(text):
+    """The whole regions of a list and the start of one more; None for it where nothing is cut."""
+    read, listed, place = json.JSONDecoder(), [], 1
+    if not text.startswith("["):
+        return [], None
+    while True:
+        place += len(text[place:]) - len(text[place:].lstrip(" ,\n\t"))
+        try:
+            region, place = read.raw_decode(text, place)
+        except json.JSONDecodeError:
+            break
+        listed.append(region)
+    rest = text[place:]
+    bare = re.sub(r'"[^"]*("|$)', "", rest)  # without its words
+    opened = sum(map(bare.count, "[{")) - sum(map(bare.count, "]}"))
+    broken = opened > 0 and rest.startswith("{") or not rest and listed
+    return listed, rest if broken else None
 
 
 def _image_size(xml, number):

@@ -129,6 +129,21 @@ def official_folds(task):
     return table[table.task == task].reset_index(drop=True)
 
 
+def burned_in():
+    """The DDTI images that show their own TI-RADS grade in letters below the scan.
+
+    Found in the release by comparing the word with the pixels; a few more show other words, such
+    as 342_1.jpg, which names a diagnosis.
+
+    Returns:
+        DataFrame with `image` (file name), 75 rows; 73 of them are in the official folds.
+
+    >>> len(burned_in())
+    75
+    """
+    return _read("thyroid_burned_in.csv", dtype=str)
+
+
 def as_published(tasks, n_scenarios=N_SCENARIOS, level=LEVEL):
     """Redo the paper's intervals as unpaired t intervals over its scenarios.
 

@@ -207,7 +207,7 @@ def _published_folds(frame, folds):
     if absent:
         raise SplitError(
             f"{len(absent)} images of the official folds are not in the manifest, "
-            f"among them {', '.join(absent[:5])}"
+            f"among them {', '.join(absent[:5])}{_dropped(folds, absent)}"
         )
     unknown = frame["image"][~name.isin(folds.loc[folds["split"] == "test", "image"])]
     if len(unknown):
@@ -218,6 +218,20 @@ def _published_folds(frame, folds):
         )
     for _, rows in folds.groupby("fold"):
         yield name.map(rows.set_index("image")["split"]).fillna("train")
+
+
+def _dropped(folds, absent):
+    """What is left of the official folds' smallest set without the images with letters."""
+    listed = set(published.burned_in()["image"]) & set(folds["image"])
+    if not listed or listed != set(absent):
+        return ""
+    kept = folds[~folds["image"].isin(absent)]
+    sizes = kept.groupby(["split", "fold", "label"]).size()
+    split, fold, label = sizes.idxmin()
+    return (
+        f"; without those that show their TI-RADS in letters (burned_in: drop) {split} of fold "
+        f"{fold} would keep {sizes.min()} {label}: burned_in: blank keeps every image"
+    )
 
 
 def _anatomy(frame):

@@ -4,13 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rin import baselines, images
+from rin import baselines, images, scans
 
 FACTS, FOREST, THUMBNAIL = (
     "image facts, logistic regression",
     "image facts, forest",
     "16×16 thumbnail, logistic regression",
 )
+NAMES = (FACTS, FOREST, THUMBNAIL, baselines.OUTSIDE)
 N = 160
 
 
@@ -61,7 +62,7 @@ def test_a_class_that_decides_the_brightness_is_found():
 
 def test_images_that_do_not_differ_score_one_half():
     found = score(*dataset(lambda label: np.full(N, 100), np.full((N, 16, 16), 128, np.uint8)))
-    assert list(found) == [0.5, 0.5, 0.5]
+    assert list(found) == [0.5] * 4
 
 
 def test_noise_scores_near_one_half():
@@ -95,7 +96,7 @@ def test_every_baseline_is_scored_in_every_fold():
     )
     assert list(table) == ["baseline", "fold", "auc"]
     assert sorted(zip(table["baseline"], table["fold"], strict=True)) == sorted(
-        (name, fold) for name in (FACTS, FOREST, THUMBNAIL) for fold in (0, 1)
+        (name, fold) for name in NAMES for fold in (0, 1)
     )
 
 
@@ -121,6 +122,33 @@ def test_facts_of_one_image_can_be_counted_by_hand():
 def test_a_thumbnail_has_16_by_16_pixels():
     store = images.Store(np.full((2, 32, 32), 7, np.uint8), pd.DataFrame(), {}, None)
     assert baselines.thumbnails(store).tolist() == [[7.0] * 256] * 2
+
+
+def framed(bright):
+    """Pictures of 48 pixels: noise in a frame of black, below it a line of this gray level each."""
+    rng = np.random.default_rng(0)
+    pixels = np.zeros((N, 48, 48), np.uint8)
+    pixels[:, 4:38, 6:42] = rng.integers(20, 200, (N, 34, 36))
+    pixels[:, 42:45, 12:36:2] = np.asarray(bright)[:, None, None]
+    return pixels
+
+
+def test_words_beside_the_scan_are_found_and_gone_with_its_surroundings():
+    label = np.array(["benign", "malignant"] * (N // 2))
+    pixels = framed(np.where(label == "malignant", 0, 255))
+    assert score(*dataset(pixels=pixels))[baselines.OUTSIDE] == 1
+    black = np.stack([scans.blank_outside(image) for image in pixels])
+    assert score(*dataset(pixels=black))[baselines.OUTSIDE] == 0.5
+
+
+def test_surroundings_hold_nothing_of_the_scan_or_the_border_of_a_full_picture():
+    store = images.Store(framed(np.zeros(N)), pd.DataFrame(), {}, None)
+    assert baselines.surroundings(store).max() == 0
+    full = np.full((1, 32, 32), 90, np.uint8)
+    full[:, 2:-2, 2:-2] += 50
+    (found,) = baselines.surroundings(images.Store(full, pd.DataFrame(), {}, None))
+    found = found.reshape(16, 16)
+    assert found[0, 0] > 80 and (found[2:-2, 2:-2] == 0).all()
 
 
 def three_classes():
@@ -173,11 +201,11 @@ def test_a_site_that_decides_the_class_is_found_and_an_unknown_one_says_nothing(
     manifest, store = dataset()
     name = manifest["label"].map({"benign": "north", "malignant": "south"})
     known = score(manifest.assign(site=name), store)
-    assert known["site, logistic regression"] == 1 and len(known) == 4
+    assert known["site, logistic regression"] == 1 and len(known) == 5
     test = manifest["split_0"] == "test"
     unknown = score(manifest.assign(site=name.mask(test, "west")), store)
     assert unknown["site, logistic regression"] == 0.5
-    assert len(score(manifest.assign(site=None), store)) == 3
+    assert len(score(manifest.assign(site=None), store)) == 4
 
 
 def test_a_model_that_remembers_finds_the_twins_of_its_training_images():

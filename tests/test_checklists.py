@@ -1,11 +1,13 @@
 """Checklists and cards: whole, honest about gaps, and every link leads to a place in the book."""
 
+import json
 import re
 import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from rin import checklists, published, reference_pages
 from rin.checklists import Item
@@ -139,6 +141,26 @@ def test_a_block_without_its_mark_is_refused():
     assert reference_pages.fill(made, {"a": r"new \1"}) == made
     with pytest.raises(ValueError, match="x.md: expected one place marked .*made from data: b"):
         reference_pages.fill(text, {"b": "new"}, "x.md")
+
+
+def test_the_lettered_grades_of_ddti_are_quoted_as_the_list_has_them():
+    folds = published.official_folds("thyroid").query("split == 'test'")
+    letters = folds["image"].isin(published.burned_in()["image"])
+    n, shown = folds["label"].value_counts(), folds["label"][letters].value_counts()
+    auc = roc_auc_score(folds["label"] == "malignant", ~letters)
+    assert (letters.sum(), round(auc, 2)) == (73, 0.66)
+    errata = re.findall(r"^\| \| 73 of the 349 .*$", page("errata.md"), re.M)[0]
+    audit = json.loads(page("04_question_the_data.ipynb"))["cells"]
+    audit = next(c["source"] for c in audit if "## Words beside" in "".join(c["source"]))
+    for text in (errata, page("cards.md"), "".join(audit).replace("\n", " ")):
+        for name in ("benign", "malignant"):
+            assert f"{shown[name]} of {n[name]} {name}" in text
+        assert "73 of the" in text and f"AUC {auc:.2f}" in text
+    kept = pd.read_csv(ROOT / "results/thyroid/audit_letters.csv").set_index("label")
+    assert kept["show their grade"].to_dict() == shown.to_dict()
+    assert kept["images"].to_dict() == n.to_dict()
+    twins = pd.read_csv(ROOT / "results/thyroid/audit_official.csv").sum()
+    assert f"{twins.n_twins} of {twins.n_test} test images have a near twin" in page("errata.md")
 
 
 def test_the_errata_quote_what_was_kept():

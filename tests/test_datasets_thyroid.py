@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from rin import datasets, images, manifest, phantoms
+from rin import datasets, images, manifest, phantoms, polygons, published, scans, splits
 from rin.datasets import DatasetError, thyroid
 from rin.phantoms import thyroid as phantom
 
@@ -119,7 +119,35 @@ def test_marks_on_missing_images_and_outlines_of_no_area_are_counted(case):
     }
 
 
-@pytest.mark.parametrize("folder", ["images", "thyroid", "DDTI"])
+def test_cut_drawings_arrows_and_outlines_over_the_edge_are_counted(case):
+    root = case(12, "5", OUTLINE, OUTLINE, None, OUTLINE)
+    whole, xml = json.dumps(OUTLINE), root / "12.xml"
+    arrow = json.dumps([{"points": OUTLINE[0]["points"][:2], "regionType": "arrow"}])
+    over = json.dumps([{"points": [{"x": x, "y": y} for x, y in ((2, 9), (9, 9), (9, 40))]}])
+    text = xml.read_text().replace(whole, f"{whole[:-1]}, {whole[1:30]}", 1)
+    head, tail = text.split("<image>2</image>")
+    tail = tail.replace(whole, whole[:-2], 1).replace(whole, f"{over[:-1]}, {arrow[1:]}")
+    xml.write_text(f"{head}<image>2</image>{tail}")
+    frame = datasets.read("thyroid", root)
+    assert list(frame["mask"].fillna("")) == ["12.xml#1.0", "12.xml#2.0", "", "12.xml#4.0"]
+    assert excluded(frame) == {
+        "outline cut off in its xml": ["12.xml#1"],
+        "closing words of a drawing, cut off in its xml": ["12.xml#2"],
+        "mark without an outline": ["12.xml#3"],
+        "arrow, which outlines nothing": ["12.xml#4"],
+        "part of an outline beyond its image's edge": ["12.xml#4.0"],
+    }
+    assert images.load_mask(root, frame["mask"][3]).any()
+
+
+def test_an_outline_beside_its_image_is_no_mask(case):
+    far = [{"points": [{"x": x + 90, "y": y} for x, y in ((2, 2), (9, 2), (9, 8))]}]
+    frame = datasets.read("thyroid", case(12, "5", far))
+    assert frame["mask"].isna().all()
+    assert excluded(frame) == {"outline outside of its image": ["12.xml#1.0"]}
+
+
+@pytest.mark.parametrize("folder", ["native", "images", "thyroid", "DDTI"])
 def test_the_folder_may_lie_below_the_root(folder, case):
     frame = datasets.read("thyroid", case(12, "5", OUTLINE, folder=folder))
     assert frame["image"][0] == f"{folder}/12_1.jpg"
@@ -190,6 +218,115 @@ def test_the_official_lists_are_read_too(tmp_path, draw):
     assert list(frame["label"]) == ["benign", "malignant", "malignant"]
     assert list(frame["split_0"]) == ["train", "val", "test"]
     assert frame["patient"].nunique() == 3 and set(frame["anatomy"]) == {"thyroid"}
+
+
+def test_the_download_beside_the_official_lists_is_read_with_its_outlines(case):
+    root = case(12, "5", OUTLINE, folder="native")
+    (root / "dataframe").mkdir()
+    (root / "dataframe/train_fold1.csv").write_text("img_dir,label\nimages/12_1.jpg,malignant\n")
+    frame = datasets.read("thyroid", root)
+    assert frame["mask"][0] == "native/12.xml#1.0"
+    assert excluded(frame) == {thyroid.LEFT_ASIDE: ["dataframe/train_fold1.csv"]}
+
+
+# grades in letters
+
+
+@pytest.fixture
+def lettered(case):
+    """Four cases; two of the images show their grade, as do those of this name in the release."""
+    for number, tirads in ((292, "4a"), (1, "2"), (2, "4a")):
+        case(number, tirads, OUTLINE)
+    return case(296, "3", OUTLINE)
+
+
+def test_images_that_show_their_grade_are_kept_blanked_or_dropped(lettered):
+    kept = datasets.read("thyroid", lettered)
+    assert len(kept) == 4 and "outside" not in kept
+    blank = datasets.read("thyroid", lettered, burned_in="blank")
+    assert list(blank["outside"]) == ["black"] * 4
+    assert blank.drop(columns="outside").equals(kept)
+    dropped = datasets.read("thyroid", lettered, burned_in="drop")
+    assert list(dropped["image"]) == ["1_1.jpg", "2_1.jpg"]
+    assert excluded(dropped) == {thyroid.LETTERS: ["292_1.jpg", "296_1.jpg"]}
+    with pytest.raises(ValueError, match=r"`burned_in` should be one of .*'hide'"):
+        datasets.read("thyroid", lettered, burned_in="hide")
+
+
+def test_a_folder_of_nothing_else_can_not_be_dropped(case):
+    with pytest.raises(DatasetError, match="every image shows its TI-RADS"):
+        datasets.read("thyroid", case(292, "4a", OUTLINE), burned_in="drop")
+
+
+def test_the_official_form_takes_the_option_too(tmp_path, draw):
+    for seed, (split, name) in enumerate({"train": "292_1", "val": "7_1", "test": "9_2"}.items()):
+        draw(tmp_path / "images" / f"{name}.jpg", seed)
+        table = tmp_path / "dataframe" / f"{split}_fold1.csv"
+        table.parent.mkdir(exist_ok=True)
+        table.write_text(f"img_dir,label\nimages/{name}.jpg,benign\n")
+    assert len(datasets.read("thyroid", tmp_path, burned_in="drop")) == 2
+    assert set(datasets.read("thyroid", tmp_path, burned_in="blank")["outside"]) == {"black"}
+
+
+def test_the_official_folds_refuse_what_dropping_leaves():
+    folds = published.official_folds("thyroid").query("split == 'test'")
+    rows = folds.assign(patient=None, anatomy="thyroid")[["image", "label", "patient", "anatomy"]]
+    whole = manifest.validate(rows)
+    with pytest.warns(splits.SmallSplitWarning):
+        assert len(splits.assign(whole, "official")) == 349
+    left = whole[~whole["image"].isin(published.burned_in()["image"])]
+    with pytest.raises(splits.SplitError, match=r"drop\) val of fold 0 would keep 1 benign"):
+        splits.assign(left, "official")
+    with pytest.raises(splits.SplitError, match=r"^1 images .* among them 100_1.jpg$"):
+        splits.assign(whole[whole["image"] != "100_1.jpg"], "official")
+
+
+# the real images
+
+
+@pytest.fixture(scope="module")
+def real(project_data):
+    return datasets.read("thyroid", project_data("ddti")), project_data("ddti")
+
+
+def test_every_official_image_has_its_official_label_and_all_but_one_a_mask(real, project_data):
+    frame, root = real
+    folds = published.official_folds("thyroid").query("split == 'test'")
+    name = frame["image"].str.removeprefix("native/")
+    assert (
+        dict(zip(name, frame["label"], strict=True)) == folds.set_index("image")["label"].to_dict()
+    )
+    assert list(name[frame["mask"].isna()]) == ["142_2.jpg"]
+    counts = {reason: row["n"] for reason, row in frame.attrs["excluded"].items()}
+    assert counts == {
+        "no TI-RADS": 131,
+        "mark without an outline": 6,
+        polygons.CUT: 6,
+        polygons.MENDED: 2,
+        polygons.ARROW: 8,
+        "part of an outline beyond its image's edge": 1,
+    }
+    deeper = datasets.read("thyroid", project_data("ddti") / "native")
+    assert len(deeper) == 349 and set(deeper["image"]) == set(name)
+    with pytest.warns(splits.SmallSplitWarning):
+        assert len(manifest.split_columns(splits.assign(frame, "official"))) == 5
+
+
+def test_of_every_official_image_the_scan_is_found_and_holds_the_outlines(real):
+    frame, root = real
+    lettered = frame["image"].str.removeprefix("native/").isin(published.burned_in()["image"])
+    assert lettered.sum() == 73
+    for row, letters in zip(frame.itertuples(), lettered, strict=True):
+        image = images.load(root / row.image)
+        top, bottom, left, right = scans.rectangle(image)
+        assert 8 <= top <= 103 and 299 <= bottom <= 310, row.image
+        assert 35 <= left <= 174 and 383 <= right <= 526, row.image
+        black = images.load(root / row.image, outside="black")
+        assert (black[top:bottom, left:right] == image[top:bottom, left:right]).all()
+        assert black[310:].max() == 0 and image[312:].max() > (200 if letters else 0)
+        if isinstance(row.mask, str) and "338_2" not in row.image:  # that one leaves the picture
+            drawn = images.load_mask(root, row.mask)
+            assert drawn[top:bottom, left:right].sum() > 0.97 * drawn.sum(), row.image
 
 
 # phantoms

@@ -90,3 +90,12 @@ def test_sites_are_counted_by_class():
     assert [text.get_text() for text in figure.axes[0].texts] == ["3", "2", "0", "2"]
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["ill", "well"]
     assert marked(figure)
+
+
+def test_a_mean_needs_many_images_and_shows_none_of_them():
+    arms = {"kept": np.full((100, 4, 4), 9, np.uint8), "black": np.zeros((120, 4, 4), np.uint8)}
+    figure = drawn.mean_images(arms, phantom=True)
+    assert [ax.get_title() for ax in figure.axes] == ["kept", "black"] and marked(figure)
+    assert (figure.axes[0].get_images()[0].get_array() == 9).all()
+    with pytest.raises(ValueError, match="few: at least 100 images expected, received 99"):
+        drawn.mean_images({"few": arms["kept"][:99]}, phantom=True)

@@ -262,12 +262,28 @@ def test_the_window_of_a_row_reaches_the_decoder_and_makes_a_store_of_its_own(fo
     frame, root, home = folder
     seen, plain = [], images.load
     monkeypatch.setattr(
-        images, "load", lambda path, window=None: seen.append((path.name, window)) or plain(path)
+        images,
+        "load",
+        lambda path, window=None, **_: seen.append((path.name, window)) or plain(path),
     )
     frame = frame.assign(window=["40/80", None, *["50/350.5"] * 4])
     first = images.store(frame, root, 8, home, workers=1)
     assert seen[:3] == [("0.png", (40, 80)), ("1.png", None), ("2.png", (50, 350.5))]
     assert images.store(frame.drop(columns="window"), root, 8, home).folder != first.folder
+
+
+def test_black_outside_of_the_scan_makes_a_store_of_its_own(tmp_path):
+    picture = np.zeros((60, 80), np.uint8)
+    picture[5:45, 10:70], picture[50:54, 20:40:3] = 120, 255  # a scan, and writing below it
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    frame = manifest.validate(pd.DataFrame({"image": ["a.png"], "label": ["x"]}), tmp_path)
+    kept = images.store(frame, tmp_path, 60, tmp_path / "store")
+    blank = images.store(frame.assign(outside="black"), tmp_path, 60, tmp_path / "store")
+    assert kept.folder != blank.folder and kept.fingerprint != blank.fingerprint
+    assert kept.array[0, 48:].max() > 0 and blank.array[0, 48:].max() == 0
+    assert (kept.array[0, 8:42] == blank.array[0, 8:42]).all()
+    with pytest.raises(images.ImageError, match="`outside` should be None or 'black'"):
+        images.load(tmp_path / "a.png", outside="white")
 
 
 def test_a_volume_is_hashed_once_for_all_its_slices(tmp_path, monkeypatch):
@@ -380,7 +396,7 @@ def test_an_interrupted_fill_leaves_no_half_store(folder, monkeypatch, error):
     frame, root, home = folder
     load = images.load
 
-    def interrupted(path, window=None):
+    def interrupted(path, **_):
         if path.name == "3.png":
             raise error
         return load(path)

@@ -72,6 +72,13 @@ def test_a_card_names_task_classes_modality_and_counts(card, ready):
     assert card["network"]["image_size"] == 32 and card["network"]["window"] is None
 
 
+def test_what_training_images_hold_beside_their_scan_stands_on_it(tmp_path, card, ready, network):
+    assert card["network"]["outside"] is None
+    black = dataclasses.replace(ready, manifest=ready.manifest.assign(outside="black"))
+    found = model_facts.make(finished(tmp_path / "black", ready), network, black)
+    assert found["network"]["outside"] == "black"
+
+
 def network_size():
     return (5 * 5 * 3 + 1) * 6 + (3 * 3 * 6 + 1) * 8
 

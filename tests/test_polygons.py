@@ -84,16 +84,46 @@ def test_the_image_beside_the_xml_may_have_any_of_these_suffixes(suffix, case):
     assert mask(xml).shape == (5, 7)
 
 
-@pytest.mark.parametrize("cut", [1, 4, 14, 25])
-def test_a_list_that_breaks_off_in_its_closing_words_is_completed(cut, case):
-    whole = json.dumps([region(SQUARE)])
-    assert whole.endswith(polygons.CLOSING)
-    assert mask(case(whole[:-cut])).sum() == 12
+@pytest.mark.parametrize("cut", [1, 2, 4, 14, 25, 27, 46])
+def test_a_list_that_breaks_off_after_its_last_point_is_whole(cut, case):
+    xml = case(json.dumps([region(SQUARE)])[:-cut])
+    assert mask(xml).sum() == 12
+    assert polygons.drawings(xml)[1].lost == [polygons.MENDED]
 
 
-def test_a_list_that_breaks_off_among_its_points_is_refused(case):
+@pytest.mark.parametrize("length", [2, 10, 13, 22, 30, 40])
+def test_an_outline_that_breaks_off_among_its_points_is_lost_and_said(length, case):
+    text = json.dumps([region(SQUARE), region(SQUARE[:3])])
+    second = text.index('{"points"', 5)
+    xml = case(text[: second + length])
+    assert [line.tolist() for line in polygons.regions(xml)[1]] == [[[*p] for p in SQUARE]]
+    assert polygons.drawings(xml)[1].lost == [polygons.CUT]
+    with pytest.raises(ValueError, match="no region 1"):
+        mask(xml, "1.1")
+
+
+def test_a_first_outline_that_breaks_off_leaves_none(case):
+    xml = case(json.dumps([region(SQUARE)])[:40])
+    assert polygons.drawings(xml)[1] == ([], [polygons.CUT])
+
+
+def test_damage_in_the_middle_is_no_cut(case):
+    text = json.dumps([region(SQUARE), region(SQUARE)]).replace('"x": 4', '"x" 4', 1)
     with pytest.raises(ValueError, match="the regions of image 1 are no JSON"):
-        polygons.regions(case(json.dumps([region(SQUARE)])[:40]))
+        polygons.regions(case(text))
+
+
+def test_an_arrow_outlines_nothing_and_is_said(case):
+    xml = case([region(SQUARE), region(SQUARE[:2], regionType="arrow")])
+    drawing = polygons.drawings(xml)[1]
+    assert len(drawing.outlines) == 1 and drawing.lost == [polygons.ARROW]
+
+
+def test_an_outline_over_the_edge_is_told_from_one_beside_the_image():
+    over, beside = np.array(SQUARE) + [0, 3], np.array(SQUARE) + [0, 9]
+    assert polygons.crosses(over, (7, 5)) and not polygons.crosses(np.array(SQUARE), (7, 5))
+    assert polygons.problem(over, (7, 5)) is None
+    assert polygons.problem(beside, (7, 5)) == "outline outside of its image"
 
 
 UNUSABLE = {

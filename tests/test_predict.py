@@ -9,7 +9,7 @@ import tiny_export
 import tiny_network
 from PIL import Image
 
-from rin import backbones, dicom, export, images, pages, predict
+from rin import backbones, dicom, export, images, own_images, pages, predict
 from rin.own_images import PredictError
 
 
@@ -164,6 +164,19 @@ def test_a_broken_volume_is_named_and_the_others_go_on(model, some, content):
     found = predict.predict(model, some, "US")
     assert found["probability"].notna().sum() == len(found) - 1 == 5
     assert found.loc["volume", "warnings"].startswith("can't be read: ")
+
+
+def test_images_go_black_beside_their_scan_where_those_of_training_did(tmp_path):
+    picture = np.zeros((40, 50), np.uint8)
+    picture[2:32, 4:46], picture[35:38, 10:30:3] = 120, 255  # a scan, and writing below it
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    facts = {"interpolation": "nearest", "window": None, "image_size": 40}
+    plain, black = (
+        own_images.read([tmp_path / "a.png"], {"network": facts | more}).pixels[0]
+        for more in ({}, {"outside": "black"})
+    )
+    assert plain[33:].max() == 255 and black[33:].max() == 0
+    assert (plain[2:32] == black[2:32]).all()
 
 
 def test_where_nothing_can_be_read_the_error_names_every_file(model, tmp_path):

@@ -18,7 +18,7 @@ OUTSIDE = r"^(?:[/\\~]|[A-Za-z]:)|(?:^|[/\\])\.\.(?:[/\\]|$)"  # absolute, or up
 
 def found(root):
     """Whether a folder holds the official form: lists of train, val or test that name images."""
-    return bool(_all_lists(Path(root)))
+    return bool(all_lists(Path(root)))
 
 
 def scan(root, classes, patient=None, patient_column=None, files=None):
@@ -86,7 +86,7 @@ def _bare(text):
     return text.rsplit("/", n=1).str[-1]
 
 
-def _all_lists(root):
+def all_lists(root):
     """The lists of the root, else those of each folder below it; `dataframe/` goes first."""
     below = [p for p in sorted(root.iterdir()) if p.is_dir() and not is_hidden(p.name)]
     below = [p for p in below if p.name not in (LISTS, IMAGES)]
@@ -114,7 +114,7 @@ def _is_list(file):
 def _choose(root, files):
     """The lists of one task and the glob under root that finds them."""
     if files is None:
-        lists = _all_lists(root)
+        lists = all_lists(root)
     elif Path(files).is_absolute() or ".." in Path(files).parts:
         raise ValueError(f"`files` should be a glob under root. Received: files={files!r}")
     else:

@@ -7,6 +7,8 @@ import seaborn as sns
 from rin import duplicates, images
 from rin.figures import PALETTE, watermark
 
+FEWEST = 100  # images of a mean that may be shown
+DIM = 48  # gray level of a mean shown as white: writing in a few images is faint in the mean
 GAP = 6  # white pixels between the two images of a pair
 
 
@@ -80,6 +82,30 @@ def bars(scores, phantom):
     ax.invert_yaxis()
     if arms != [None]:
         figure.legend(loc="outside lower center", ncols=len(arms), frameon=False)
+    return watermark(figure, phantom)
+
+
+def mean_images(arms, phantom):
+    """The mean of all images of an arm, side by side: what stands in one place shows, no patient.
+
+    Args:
+        arms: dict from a name to `(n, size, size)` uint8.
+        phantom: whether to watermark.
+
+    Returns:
+        The Figure.
+
+    Raises:
+        ValueError: an arm of fewer than `FEWEST` images, whose mean could show one of them.
+    """
+    for name, array in arms.items():
+        if len(array) < FEWEST:
+            raise ValueError(f"{name}: at least {FEWEST} images expected, received {len(array)}")
+    size = (3.4 * len(arms), 3.4)
+    figure, axes = plt.subplots(1, len(arms), figsize=size, squeeze=False, layout="constrained")
+    for ax, (name, array) in zip(axes.flat, arms.items(), strict=True):
+        ax.imshow(np.mean(array, axis=0), cmap="gray", vmin=0, vmax=DIM)
+        ax.set(title=name, xticks=[], yticks=[])
     return watermark(figure, phantom)
 
 
