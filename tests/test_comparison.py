@@ -525,8 +525,17 @@ def test_kept_results_are_said_to_answer_another_question():
     assert "nothing about radiology against photographs" in lines[1]
 
 
-def test_shares_of_variance_add_up_for_every_comparison(kept):
-    runs, predictions = comparison.gather("no runs", kept)
+def test_shares_of_variance_add_up_for_every_comparison():
+    rng, y = np.random.default_rng(0), [0, 1] * 15
+    cells = [
+        cell(arm, list(rng.normal(np.multiply(y, gain))), y, fold, net, free, task)
+        for task in ("breast", "pediatric")
+        for net in ("resnet50", "densenet121")
+        for free in (HEAD, TOP)
+        for fold in range(3)
+        for arm, gain in ((RIN, 2), (IMN, 1))
+    ]
+    runs, predictions = together(*cells)
     shares = comparison.variance_shares(predictions, comparison.scenarios(runs, predictions))
     whole = shares.groupby("task")["share"].sum()
     assert whole.to_dict() == pytest.approx({"breast": 1, "pediatric": 1})

@@ -105,6 +105,7 @@ def write_runs(home, data, init):
         counts |= {"n_trainable": 4098, "diverged": False}
         record = {"kind": "training", "fingerprint": str(folder), "run": run, "result": counts}
         record |= {"data_fingerprint": data.fingerprint, "init_fingerprint": init}
+        record |= {"settings": {"objective": "official"}}
         records.write(folder, record)
 
 

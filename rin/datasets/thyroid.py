@@ -17,7 +17,7 @@ from PIL import Image
 
 from rin import polygons, published
 from rin.datasets import official
-from rin.datasets.layout import DatasetError, list_images, relative, with_excluded
+from rin.datasets.layout import DatasetError, list_files, not_read, relative, with_excluded
 
 FOLDERS = ("", "native", "images", "thyroid", "DDTI")  # tried in this order
 LETTERS = "image shows its TI-RADS in letters"
@@ -94,7 +94,7 @@ def _without_letters(frame, burned_in, root):
 def _native(root, published_only):
     """Rows of the download itself: xml files and pictures."""
     home, cases = _cases(root)
-    files = list_images(home)
+    files, rest = list_files(home)
     rows = pd.DataFrame([_row(file, cases, root) for file in files])
     if rows.empty or rows["reason"].notna().all():
         found = "no image" if rows.empty else rows["reason"].value_counts().to_dict()
@@ -110,6 +110,7 @@ def _native(root, published_only):
             raise DatasetError(f"{home}: expected images of the official folds, found none")
     excluded = rows.groupby("reason")["image"].agg(list).to_dict()
     excluded |= _unused(cases, dict(zip(rows["stem"], files, strict=True)))
+    excluded |= not_read(relative(f, root) for f in rest if f.suffix.lower() != ".xml")
     kept = rows[rows["reason"].isna()].drop(columns=["reason", "stem"])
     return with_excluded(kept.reset_index(drop=True), excluded)
 
