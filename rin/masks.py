@@ -57,7 +57,7 @@ def check_values(values):
     """`mask_values` as a tuple of ints; anything else is refused."""
     try:
         found = tuple(values)
-        if found and all(isinstance(v, int | np.integer) and v is not True for v in found):
+        if found and all(isinstance(v, int | np.integer) and not isinstance(v, bool) for v in found):
             return found
     except TypeError:
         pass
