@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from rin import dicom, images
+from rin import dicom, images, phantoms
 from rin import manifest as manifests
 
 IMAGE_SUFFIXES = frozenset(
@@ -14,6 +14,7 @@ IMAGE_SUFFIXES = frozenset(
 STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", images.NUMPY)
 START = re.compile(rb"P[1-6]\s|BM.{4}\0{4}|RIFF.{4}WEBP", re.S)
 SYSTEM = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"}
+SYSTEM |= {phantoms.MARKER.lower()}  # and what says that images are phantoms
 
 
 class DatasetError(ValueError):
