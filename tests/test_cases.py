@@ -290,6 +290,16 @@ def test_images_of_other_suffixes_and_of_none_are_read(tmp_path, draw):
     assert excluded["images in no class folder"]["examples"] == ["stray.png"]
 
 
+def test_what_may_be_a_name_is_not_told_as_a_suffix(tmp_path, draw):
+    for folder in "ab":
+        draw(tmp_path / folder / "0.png")
+    for name in ("ward 3.Jane Doe", "x.Hildegard", "notes.txt"):
+        (tmp_path / "a" / name).write_text("no image")
+    counted = datasets.read("folder", tmp_path, duplicates=False).attrs["excluded"]
+    counted = {why: said["n"] for why, said in counted.items()}
+    assert counted == {"files not read: other suffix": 2, "files not read: .txt": 1}
+
+
 def test_images_beside_those_a_csv_names_are_counted(clean_copies, tmp_path, draw):
     root = shutil.copytree(clean_copies("csv"), tmp_path / "copy")
     draw(root / "a" / "new.webp")
