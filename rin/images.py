@@ -30,9 +30,9 @@ NUMPY = b"\x93NUMPY"  # how a .npy begins
 WHITE_IS_ZERO, PHOTOMETRIC = 0, 262  # of a TIFF's tag
 MAX_PIXELS = dicom.MAX_PIXELS
 ON_BAD_IMAGE = ("stop", "skip")
-SLICE = re.compile(r"^(?P<file>.+\.npy)#(?P<number>\d+)$")  # one slice of a volume
+SLICE = re.compile(r"^(?P<file>.+\.npy)#(?P<number>\d+)$", re.I)  # one slice of a volume
 BATCH = 10_000  # files handed to the threads at once: a million waiting calls fill the memory
-STORE_VERSION = 1  # raise it when the stored pixels change
+STORE_VERSION = 2  # raise it when the stored pixels change
 
 
 class ImageError(Exception):
@@ -442,7 +442,7 @@ def _array_to_grey(values, bits):
     """Numbers to grey: never by an image's own range, which would differ from one to the next."""
     if values.dtype == np.bool_:
         return values.astype(np.uint8) * np.uint8(255)
-    if values.dtype == np.uint16:
+    if values.dtype.kind == "u" and values.itemsize == 2:  # in either order of bytes
         return _sixteen(values, bits)
     top = 1 if values.dtype.kind == "f" else 255
     if not (values.min() >= 0 and values.max() <= top):

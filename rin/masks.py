@@ -57,7 +57,8 @@ def check_values(values):
     """`mask_values` as a tuple of ints; anything else is refused."""
     try:
         found = tuple(values)
-        if found and all(isinstance(v, int | np.integer) and v is not True for v in found):
+        kinds = {type(value) for value in found}
+        if found and all(isinstance(v, int | np.integer) for v in found) and bool not in kinds:
             return found
     except TypeError:
         pass

@@ -49,7 +49,7 @@ def listed(files):
     for file in map(paths.resolve, several):
         inside = sorted(sum(list_files(file, deep=True), [])) if file.is_dir() else [file]
         for one in inside:
-            found += _slices(one) if one.suffix == ".npy" else [one]
+            found += _slices(one) if one.suffix.lower() == ".npy" else [one]
     if not found:
         raise PredictError("`files` should be a file, a list of files or a folder that holds some")
     return list(dict.fromkeys(found))

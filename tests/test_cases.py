@@ -151,7 +151,7 @@ def test_mask_values_say_which_labels_are_the_lesion(tmp_path):
     for values, pixels in ((None, 150), ([1, 2], 150), ([2], 100), ([1], 50)):
         frame = datasets.read("csv", tmp_path, duplicates=False, mask_values=values, **options)
         assert images.mask_opener(frame, tmp_path)(frame["mask"][0]).sum() == pixels
-    for bad in (2, [], ["2"], [True], [1.5]):
+    for bad in (2, [], ["2"], [True], [False], [1.5]):
         with pytest.raises(ValueError, match="`mask_values` should be a list of ints"):
             datasets.read("csv", tmp_path, mask_values=bad, **options)
     put(tmp_path / "red.png", color((255, 0, 0)))
@@ -290,6 +290,16 @@ def test_images_of_other_suffixes_and_of_none_are_read(tmp_path, draw):
     assert excluded["images in no class folder"]["examples"] == ["stray.png"]
 
 
+def test_what_may_be_a_name_is_not_told_as_a_suffix(tmp_path, draw):
+    for folder in "ab":
+        draw(tmp_path / folder / "0.png")
+    for name in ("ward 3.Jane Doe", "x.Hildegard", "notes.txt"):
+        (tmp_path / "a" / name).write_text("no image")
+    counted = datasets.read("folder", tmp_path, duplicates=False).attrs["excluded"]
+    counted = {why: said["n"] for why, said in counted.items()}
+    assert counted == {"files not read: other suffix": 2, "files not read: .txt": 1}
+
+
 def test_images_beside_those_a_csv_names_are_counted(clean_copies, tmp_path, draw):
     root = shutil.copytree(clean_copies("csv"), tmp_path / "copy")
     draw(root / "a" / "new.webp")
@@ -326,6 +336,9 @@ WHITE_IS_ZERO = {
 }
 
 
+STORED = ["fde07f63db7d7145", "e7059cdfff107376", "3b91e7f661add09e"]
+
+
 @pytest.mark.parametrize("bits, compression", WHITE_IS_ZERO)
 def test_a_tiff_in_which_white_is_zero_is_inverted(bits, compression, tmp_path):
     """Pillow stores 1 and 8 bits inverted, and 16 bits as they are: in the file 0 is white."""
@@ -334,6 +347,16 @@ def test_a_tiff_in_which_white_is_zero_is_inverted(bits, compression, tmp_path):
     with Image.open(file) as picture:
         assert picture.tag_v2[262] == 0
     assert images.load(file)[0].tolist() == WHITE_IS_ZERO[bits, compression]
+
+
+def test_the_version_of_a_store_stands_for_how_files_are_decoded(tmp_path):
+    """Stored pixels outlive the code that decoded them: other pixels, another version."""
+    Image.fromarray(RAMP["16"]).save(tmp_path / "a.tif", tiffinfo={262: 0})
+    np.save(tmp_path / "b.npy", RAMP["16"].astype(">u2"))
+    header = {"bits": 12, "RescaleSlope": "1", "RescaleIntercept": "0"}
+    dicom.write(tmp_path / "c.dcm", (head(0) % 4096).astype(np.uint16), "c", **header, **CT)
+    found = [images.image_id(images.load(tmp_path / name)) for name in ("a.tif", "b.npy", "c.dcm")]
+    assert (images.STORE_VERSION, found) == (2, STORED)
 
 
 def test_twelve_bits_are_inverted_within_twelve(tmp_path):
@@ -346,6 +369,7 @@ ARRAYS = [
     (np.array([[0, 7, 255]], np.uint8), [0, 7, 255]),
     (np.array([[False, True]]), [0, 255]),
     (np.array([[0, 32768, 65535]], np.uint16), [0, 128, 255]),
+    (np.array([[0, 255, 65535]], ">u2"), [0, 1, 255]),
     (np.array([[0, 7, 255]], np.int64), [0, 7, 255]),
     (np.array([[0, 0.5, 1]], np.float32), [0, 128, 255]),
 ]

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from rin import datasets, images, manifest, phantoms, polygons, published, scans, splits
 from rin.datasets import DatasetError, thyroid
@@ -132,9 +133,11 @@ def test_cut_drawings_arrows_and_outlines_over_the_edge_are_counted(case):
     assert list(frame["mask"].fillna("")) == ["12.xml#1.0", "12.xml#2.0", "", "12.xml#4.0"]
     assert excluded(frame) == {
         "outline cut off in its xml": ["12.xml#1"],
-        "closing words of a drawing, cut off in its xml": ["12.xml#2"],
         "mark without an outline": ["12.xml#3"],
         "arrow, which outlines nothing": ["12.xml#4"],
+    }
+    assert {why: row["examples"] for why, row in frame.attrs["noted"].items()} == {
+        "closing words of a drawing, cut off in its xml": ["12.xml#2"],
         "part of an outline beyond its image's edge": ["12.xml#4.0"],
     }
     assert images.load_mask(root, frame["mask"][3]).any()
@@ -253,6 +256,14 @@ def test_images_that_show_their_grade_are_kept_blanked_or_dropped(lettered):
         datasets.read("thyroid", lettered, burned_in="hide")
 
 
+def test_copies_in_another_format_are_dropped_by_their_name(lettered):
+    for file in lettered.glob("*.jpg"):
+        Image.open(file).save(file.with_suffix(".png"))
+        file.unlink()
+    dropped = datasets.read("thyroid", lettered, burned_in="drop")
+    assert list(dropped["image"]) == ["1_1.png", "2_1.png"]
+
+
 def test_a_folder_of_nothing_else_can_not_be_dropped(case):
     with pytest.raises(DatasetError, match="every image shows its TI-RADS"):
         datasets.read("thyroid", case(292, "4a", OUTLINE), burned_in="drop")
@@ -302,10 +313,10 @@ def test_every_official_image_has_its_official_label_and_all_but_one_a_mask(real
         "no TI-RADS": 131,
         "mark without an outline": 6,
         polygons.CUT: 6,
-        polygons.MENDED: 2,
         polygons.ARROW: 8,
-        "part of an outline beyond its image's edge": 1,
     }
+    noted = {reason: row["n"] for reason, row in frame.attrs["noted"].items()}
+    assert noted == {polygons.MENDED: 2, thyroid.OVER_THE_EDGE: 1}
     deeper = datasets.read("thyroid", project_data("ddti") / "native")
     assert len(deeper) == 349 and set(deeper["image"]) == set(name)
     with pytest.warns(splits.SmallSplitWarning):
@@ -355,6 +366,7 @@ def test_one_phantom_case_in_thirteen_has_no_tirads_and_comes_on_top(frame, root
     assert without == set(range(3, max(cases) + 1, 13)) and len(without) > 5
     n_images = sum(phantom.images_of(case, seed=0) for case in without)
     assert frame.attrs["excluded"]["no TI-RADS"]["n"] == n_images
+    assert not [why for why in frame.attrs["excluded"] if "not read" in why]  # our own marker
     assert {b"<tirads" in (root / f"{case}.xml").read_bytes() for case in without} == {True, False}
 
 

@@ -1,5 +1,6 @@
 """Images: every kind of file to grey uint8, and a store that is whole or not there."""
 
+import shutil
 import struct
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from rin import images, manifest
+from rin import images, manifest, own_images
 
 GREY = np.array([[0, 100, 200, 255]], dtype=np.uint8)
 
@@ -233,6 +234,9 @@ VOLUME = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
 def test_one_slice_of_a_volume_is_an_image(tmp_path):
     np.save(tmp_path / "v.npy", VOLUME)
     assert (images.load(tmp_path / "v.npy#1") == VOLUME[1]).all()
+    shutil.copy(tmp_path / "v.npy", tmp_path / "W.NPY")
+    assert (images.load(tmp_path / "W.NPY#1") == VOLUME[1]).all()
+    assert len(own_images.listed(tmp_path / "W.NPY")) == 2
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ class Task:
         protocol: how the study splits it (see `rin.splits.PROTOCOLS`).
         augmentation: a key of `rin.augment.RANGES`: what the official script applies.
         scan: `root, options -> DataFrame`, the raw layout's reader.
-        group_duplicates: whether `read` looks for duplicates where there are no patient ids.
+        group_duplicates: whether `read` looks for duplicates unless it is told to or not to.
     """
 
     name: str

@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from rin import dicom, images
+from rin import dicom, images, phantoms
 from rin import manifest as manifests
 
 IMAGE_SUFFIXES = frozenset(
@@ -13,7 +13,9 @@ IMAGE_SUFFIXES = frozenset(
 # how images begin; a name without suffix, or one that ends in a number, does not say what it is
 STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", images.NUMPY)
 START = re.compile(rb"P[1-6]\s|BM.{4}\0{4}|RIFF.{4}WEBP", re.S)
+SUFFIX = re.compile(r"\.[a-z0-9]{1,5}|no suffix")
 SYSTEM = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"}
+SYSTEM |= {phantoms.MARKER.lower()}  # and what says that images are phantoms
 
 
 class DatasetError(ValueError):
@@ -83,10 +85,14 @@ def with_unnamed(frame, root):
 
 
 def not_read(names):
-    """Files that are no images by suffix, for `with_excluded`: reason -> names."""
+    """Files that are no images by suffix, for `with_excluded`: reason -> names.
+
+    What is no plain suffix may be a part of a name, as in `ward 3.Jane Doe`, and is not told.
+    """
     found = {}
     for name in sorted(map(str, names)):
         suffix = _suffix(name) or "no suffix"
+        suffix = suffix if SUFFIX.fullmatch(suffix) else "other suffix"
         found.setdefault(f"files not read: {suffix}", []).append(name)
     return found
 

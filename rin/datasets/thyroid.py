@@ -10,6 +10,7 @@ Below some scans the grade itself is written: `rin.published.burned_in` lists th
 
 import re
 from collections import defaultdict
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import pandas as pd
@@ -17,10 +18,19 @@ from PIL import Image
 
 from rin import polygons, published
 from rin.datasets import official
-from rin.datasets.layout import DatasetError, list_files, not_read, relative, with_excluded
+from rin.datasets.layout import (
+    DatasetError,
+    list_files,
+    not_read,
+    relative,
+    with_excluded,
+    with_noted,
+)
 
 FOLDERS = ("", "native", "images", "thyroid", "DDTI")  # tried in this order
 LETTERS = "image shows its TI-RADS in letters"
+OVER_THE_EDGE = "part of an outline beyond its image's edge"
+MENDED = (polygons.MENDED, OVER_THE_EDGE)  # their outlines are used
 LEFT_ASIDE = "list of a split, left aside for the xml files"
 BURNED_IN = ("keep", "blank", "drop")
 LABELS = {
@@ -77,13 +87,26 @@ def scan(root, published_only=False, burned_in="keep"):
     return _without_letters(frame, burned_in, root)
 
 
+def shows_letters(names):
+    """Which images show their TI-RADS in letters, by `rin.published.burned_in`.
+
+    Args:
+        names: Series of paths; folders and suffixes do not matter, as copies may be PNG.
+
+    Returns:
+        Series of bool.
+    """
+    listed = {PurePosixPath(name).stem for name in published.burned_in()["image"]}
+    return names.map(lambda name: PurePosixPath(name).stem in listed).astype(bool)
+
+
 def _without_letters(frame, burned_in, root):
     """The frame with the column `outside`, or without the pictures that show their grade."""
     if burned_in == "blank":
         return frame.assign(outside="black")
     if burned_in == "keep":
         return frame
-    listed = frame["image"].str.rsplit("/", n=1).str[-1].isin(published.burned_in()["image"])
+    listed = shows_letters(frame["image"])
     if listed.all():
         raise DatasetError(f"{root}: every image shows its TI-RADS in letters, none is left")
     kept = frame[~listed].reset_index(drop=True)
@@ -109,10 +132,12 @@ def _native(root, published_only):
         if rows["reason"].notna().all():
             raise DatasetError(f"{home}: expected images of the official folds, found none")
     excluded = rows.groupby("reason")["image"].agg(list).to_dict()
-    excluded |= _unused(cases, dict(zip(rows["stem"], files, strict=True)))
+    unused = _unused(cases, dict(zip(rows["stem"], files, strict=True)))
+    noted = {why: unused.pop(why) for why in MENDED if why in unused}
+    excluded |= unused
     excluded |= not_read(relative(f, root) for f in rest if f.suffix.lower() != ".xml")
     kept = rows[rows["reason"].isna()].drop(columns=["reason", "stem"])
-    return with_excluded(kept.reset_index(drop=True), excluded)
+    return with_noted(with_excluded(kept.reset_index(drop=True), excluded), noted)
 
 
 def _home(root):
@@ -212,7 +237,7 @@ def _unused(cases, files):
                 if reason := polygons.problem(outline, size):
                     left_out[reason].append(f"{mark}.{k}")
                 elif size and polygons.crosses(outline, size):
-                    left_out["part of an outline beyond its image's edge"].append(f"{mark}.{k}")
+                    left_out[OVER_THE_EDGE].append(f"{mark}.{k}")
     return left_out
 
 
