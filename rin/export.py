@@ -73,8 +73,8 @@ def export(run_folder, out_folder, prepared, name=None, init=None):
 def best(runs_dir, task):
     """The run to export: chosen on val, never on test.
 
-    Among the runs that kept their weights: the init and scenario that `rin.judge.chosen` gives;
-    of it the first fold and seed.
+    Among the runs that kept their weights, of scenarios that diverged in no run: the init and
+    scenario that `rin.judge.chosen` gives; of it the first fold and seed.
 
     Args:
         runs_dir: folder that training wrote to.
@@ -84,17 +84,18 @@ def best(runs_dir, task):
         The run's folder.
 
     Raises:
-        ExportError: no run kept its weights.
+        ExportError: none of these is there.
         rin.judge.JudgeError: no run, runs that can't be judged together, or no scenario with all
             folds.
     """
     runs, _ = judge.gather(runs_dir, task)
     kept_some = runs["folder"].map(lambda folder: (Path(folder) / kept.FILE).is_file())
-    runs = runs[kept_some & ~runs["diverged"]]
+    unstable = runs["diverged"].groupby([runs["arm"], runs["scenario"]]).transform("any")
+    runs = runs[kept_some & ~unstable]
     if runs.empty:
         raise ExportError(
-            f"{runs_dir}: no run of task {task!r} kept its weights ({kept.FILE}): train with "
-            "keep_weights: true"
+            f"{runs_dir}: no run of task {task!r} kept its weights ({kept.FILE}), of a scenario "
+            "that diverged in no run: train with keep_weights: true"
         )
     arm, scenario = judge.chosen(runs)
     mine = runs[(runs["arm"] == arm) & (runs["scenario"] == scenario)]

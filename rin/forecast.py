@@ -77,7 +77,8 @@ def _is_finished(home, params):
     """Whether a run has a record with these settings."""
     record = records.read(Path(home)) or {}
     said = {k: v for k, v in record.get("settings", {}).items() if k != "augmentation"}
-    return bool(record) and all(params.get(key, value) == value for key, value in said.items())
+    named = "objective" in said  # others are of before it was, and are trained again
+    return named and all(params.get(key, value) == value for key, value in said.items())
 
 
 def _table(head, rows):

@@ -244,19 +244,22 @@ def chosen(runs, arm=None):
         arm: only this one; None for the best of all arms.
 
     Returns:
-        (arm, scenario), among those that have every fold that was run and did not diverge.
+        (arm, scenario), among those that have every fold that was run; one that diverged only
+        where all of these did: its scores there are constant, with a loss of ln 2 either way.
 
     Raises:
         JudgeError: no scenario has all of its folds.
     """
     several = runs if arm is None else runs[runs["arm"] == arm]
-    losses = several["val_loss"].astype(float).fillna(np.inf)  # a diverged run has none
-    wide = losses.groupby([several[key] for key in ("arm", "scenario", "fold")]).mean().unstack()
-    mean = wide.replace(np.inf, np.nan).dropna().mean(axis=1)  # fewer folds may be the easy ones
+    losses = several["val_loss"].astype(float)  # a diverged run has none
+    keys = [several[key] for key in ("arm", "scenario", "fold")]
+    mean = losses.fillna(np.log(2)).groupby(keys).mean().unstack()
+    mean = mean.dropna().mean(axis=1)  # fewer folds may be the easy ones
     if mean.empty:
         named = "any arm" if arm is None else f"arm {arm!r}"
         raise JudgeError(f"no scenario of {named} has a val loss in all of its folds")
-    return mean.idxmin()
+    diverged = losses.isna().groupby(keys[:2]).any()[mean.index]
+    return (mean if diverged.all() else mean[~diverged]).idxmin()
 
 
 def _settings(record):

@@ -93,13 +93,15 @@ def load(folder, init=None):
         out.
 
     Raises:
-        KeptError: no finished run, no kept weights, another weight file, or frozen weights that
-            are not those of the run (random ones of another backend).
+        KeptError: no finished run, one without an objective, no kept weights, another weight
+            file, or frozen weights that are not those of the run (random ones of another backend).
     """
     folder = Path(folder)
     record = records.read(folder)
     if record is None or record.get("kind") != "training":
         raise KeptError(f"{folder}: no finished training run")
+    if "objective" not in record.get("settings", {}):
+        raise KeptError(records.no_objective(folder, "this run is"))
     if not (folder / FILE).is_file():
         raise KeptError(f"{folder}: no {FILE}; train this run with keep_weights: true")
     run = record["run"]

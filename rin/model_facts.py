@@ -78,7 +78,7 @@ def _record(folder):
     if record["result"]["diverged"]:
         raise CardError(f"{folder}: this run diverged; there is no network worth a card")
     if "objective" not in record.get("settings", {}):
-        raise CardError(records.no_objective(folder, "this run"))
+        raise CardError(records.no_objective(folder, "this run is"))
     return record
 
 

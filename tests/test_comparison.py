@@ -111,6 +111,14 @@ def test_runs_whose_records_say_that_images_were_real_need_no_folder(tmp_path):
     assert found == {"thyroid": "own run", "breast": "phantom run"}
 
 
+def test_tasks_of_two_objectives_are_not_compared(tmp_path):
+    write_run(tmp_path, "breast")
+    other = {"epochs": 1, "objective": "stated"}
+    write_run(tmp_path, "acl", settings=other)
+    with pytest.raises(judge.JudgeError, match=r"runs of 2 objectives \(official, stated\)"):
+        comparison.gather(tmp_path, tmp_path / "none")
+
+
 def test_no_folder_overrules_a_record_of_phantoms(tmp_path):
     (tmp_path / "busi").mkdir()
     for task, known in (("breast", [True]), ("acl", [True, None]), ("thyroid", [False, None])):

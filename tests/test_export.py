@@ -209,6 +209,15 @@ def test_the_best_is_a_mean_over_folds_of_those_that_have_them_all(tmp_path):
     assert export.best(tmp_path, "breast") == first
 
 
+def test_a_scenario_that_diverged_is_not_exported_by_what_is_left_of_it(tmp_path):
+    written(tmp_path, "d", 0, [0.1])
+    (written(tmp_path, "d", 1, [0.1], diverged=True) / kept.FILE).unlink()  # keeps none
+    with pytest.raises(export.ExportError, match="a scenario that diverged in no run"):
+        export.best(tmp_path, "breast")
+    first = written(tmp_path, "a", 0, [0.5])
+    assert export.best(tmp_path, "breast") == first
+
+
 def test_runs_that_kept_no_weights_can_t_be_the_best(ready, tmp_path):
     home = tiny_export.train(ready, tmp_path, keep_weights=False, epochs=1)
     with pytest.raises(export.ExportError, match="no run of task 'breast' kept its weights"):

@@ -396,6 +396,14 @@ def test_a_scenario_that_lacks_a_fold_or_diverged_in_one_is_not_chosen():
     assert judge.chosen(again, RIN) == (RIN, "s2")
 
 
+def test_where_every_scenario_diverged_one_is_still_judged():
+    runs = validated(RIN, s1=[0.1, None], s2=[None, 0.2], s3=[0.1])  # means of .40 and .45
+    assert judge.chosen(runs, RIN) == (RIN, "s1")
+    alone = validated(RIN, s1=[None])
+    assert judge.chosen(alone, RIN) == (RIN, "s1")
+    assert judge.chosen(pd.concat([alone, validated(IMN, s1=[5.0])])) == (IMN, "s1")
+
+
 def test_an_arm_that_is_not_there_can_choose_nothing():
     with pytest.raises(judge.JudgeError, match="arm 'random, official'"):
         judge.chosen(validated(RIN, s1=[0.1]), "random, official")

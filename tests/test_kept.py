@@ -116,11 +116,19 @@ def test_random_weights_that_come_out_otherwise_are_refused(trained, monkeypatch
         kept.load(folders[0])
 
 
+def unnamed(home):
+    """Make a run one of before objectives were named."""
+    record = records.read(home)
+    del record["settings"]["objective"]
+    records.write(home, record)
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
         (lambda f: (f / "record.json").unlink(), "no finished training run"),
         (lambda f: (f / kept.FILE).unlink(), "keep_weights: true"),
+        (lambda f: unnamed(f), "this run is without a record of the objective"),
     ],
 )
 def test_what_can_not_be_built_again_is_one_clear_error(spoil, said, tmp_path):

@@ -35,7 +35,7 @@ def ready(tmp_path_factory):
     return tiny_export.prepared(tmp_path_factory.mktemp("breast"))
 
 
-def finished(folder, ready, diverged=False, phantom=None, **run):
+def finished(folder, ready, diverged=False, phantom=None, objective="official", **run):
     """A run folder with eight test predictions, written by hand."""
     rows = {
         "row": range(8),
@@ -50,6 +50,7 @@ def finished(folder, ready, diverged=False, phantom=None, **run):
     counts = {"n_train": 40, "n_val": 8, "n_test": 8, "best_epoch": 3, "diverged": diverged}
     facts = {"kind": "training", "fingerprint": "0" * 16, "run": FACTS | run, "result": counts}
     facts |= {"data_fingerprint": ready.data.fingerprint, "fed": "official"}
+    facts["settings"] = {"objective": objective} if objective else {}
     facts |= {} if phantom is None else {"phantom": phantom}
     records.write(folder, facts | {"init_fingerprint": "imagenet"})
     return folder
@@ -196,3 +197,16 @@ def test_a_file_that_is_no_card_is_refused(tmp_path, card):
     (tmp_path / "card.json").write_text(json.dumps(card))
     with pytest.raises(model_card.CardError, match="it has no use, limits"):
         model_card.read(tmp_path)
+
+
+def test_probabilities_are_called_too_sure_where_two_sigmoids_were_trained(
+    ready, network, tmp_path
+):
+    def warned(**said):
+        made = model_facts.make(finished(tmp_path / "run", ready, **said), network, ready)
+        return model_facts.DOUBLED in made["limits"]
+
+    assert warned()
+    assert not warned(objective="stated") and not warned(classifier="flatten")
+    with pytest.raises(model_card.CardError, match="without a record of the objective"):
+        warned(objective=None)

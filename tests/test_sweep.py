@@ -298,6 +298,7 @@ batch_sizes = [16]
 folds = [0, 1]
 seeds = [0]
 epochs = 3
+objective = "official"
 augmentation = "official"
 bank_gib = 16.0
 out_dir = "runs/tiny"
@@ -325,11 +326,18 @@ def test_runs_with_a_record_count_as_finished_unless_their_settings_changed(proj
     homes = forecast.homes(steps.params(project, job.page))
     for home in homes[:2]:
         home.mkdir(parents=True)
-        records.write(home, {"fingerprint": "x", "settings": {"epochs": 3}})
+        told = {"epochs": 3, "objective": "official"}
+        records.write(home, {"fingerprint": "x", "settings": told})
     records.write(homes[2].parent, {"fingerprint": "x"})  # not a run
     table = forecast.lines(project, steps.plan(project, "tiny"))
     assert table[1].split()[1:4] == ["breast/resnet50-random", "6", "2"]
-    change(project, "05_train", epochs=4)
+    records.write(homes[0], {"fingerprint": "x", "settings": {"epochs": 3}})  # names no objective
+    table = forecast.lines(project, steps.plan(project, "tiny"))
+    assert table[1].split()[1:4] == ["breast/resnet50-random", "6", "1"]
+    change(project, "05_train", objective="stated")
+    table = forecast.lines(project, steps.plan(project, "tiny"))
+    assert table[1].split()[1:4] == ["breast/resnet50-random", "6", "0"]
+    change(project, "05_train", objective="official", epochs=4)
     table = forecast.lines(project, steps.plan(project, "tiny"))
     assert table[1].split()[1:4] == ["breast/resnet50-random", "6", "0"]
 

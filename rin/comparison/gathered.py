@@ -34,7 +34,8 @@ def gather(runs_dir, results_dir, roots=None):
         for kept results). Empty where there is nothing.
 
     Raises:
-        rin.judge.JudgeError: runs of one task that can't be judged together.
+        rin.judge.JudgeError: runs of one task that can't be judged together, or tasks of two
+            objectives.
     """
     found = [_own(runs_dir, task, (roots or {}).get(task)) for task in _tasks(runs_dir)]
     folder = paths.resolve(results_dir) / KEPT_FOLDER
@@ -138,7 +139,12 @@ def _complete(table, runs, arms):
 
 def _tasks(runs_dir):
     runs = records.training_runs(paths.resolve(runs_dir))
-    ran = set() if runs.empty else set(runs["task"])
+    if runs.empty:
+        return []
+    if len(several := sorted(set(runs["objective"]))) > 1:
+        text = f"runs of {len(several)} objectives ({', '.join(several)})"
+        raise judge.JudgeError(f"{runs_dir}: {text}; keep those of one apart, in another folder")
+    ran = set(runs["task"])
     return [task for task in datasets.TASKS if task in ran]
 
 
