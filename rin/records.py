@@ -160,8 +160,9 @@ def training_runs(runs_dir, task=None):
             place |= {"objective": record.get("settings", {}).get("objective")}
             rows.append(record["run"] | record["result"] | place)
     if old := [row["folder"] for row in rows if row["objective"] is None]:
-        first = Path(old[0]).relative_to(runs_dir)
-        raise ValueError(no_objective(runs_dir, f"{len(old)} of {len(rows)} runs ({first} first)"))
+        names = [Path(folder).relative_to(runs_dir).as_posix() for folder in old]
+        some = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        raise ValueError(no_objective(runs_dir, f"{len(old)} of {len(rows)} runs ({some})"))
     frame = pd.DataFrame(rows)
     return frame.sort_values(["task", *RUN_KEYS], ignore_index=True) if rows else frame
 
@@ -175,7 +176,7 @@ def no_objective(place, what):
     """
     return (
         f"{place}: {what} without a record of the objective that was trained; the kept epoch was "
-        "chosen by another rule, so this is another experiment. Delete it and train again"
+        "chosen by another rule, so this is another experiment. Delete these and train again"
     )
 
 

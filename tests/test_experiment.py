@@ -402,7 +402,7 @@ def test_tables_of_runs_without_an_objective_are_refused(kept, tmp_path):
     shutil.copytree(kept[1], tmp_path / "old")
     file = tmp_path / "old" / FILES["runs"]
     pd.read_csv(file).drop(columns="objective").to_csv(file, index=False)
-    with pytest.raises(ExperimentError, match="another experiment. Delete it and train again"):
+    with pytest.raises(ExperimentError, match="another experiment. Delete these and train again"):
         experiment.read(tmp_path / "old")
     (tmp_path / "old" / FILES["losses"]).unlink()  # a part of them is none
     with pytest.raises(ExperimentError, match=r"no history\.parquet"):

@@ -150,7 +150,7 @@ def test_runs_of_before_the_objective_was_named_are_refused(tmp_path):
     record = {"kind": "training", "fingerprint": "f", "run": {"task": "breast"}, "result": {}}
     records.write(tmp_path / "breast" / "one", record | {"settings": {"epochs": 30}})
     with pytest.raises(
-        ValueError, match=r"1 of 1 runs \(breast.one first\) without .* Delete it and train"
+        ValueError, match=r"1 of 1 runs \(breast.one\) without .* Delete these and train"
     ):
         records.training_runs(tmp_path)
 

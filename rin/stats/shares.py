@@ -40,7 +40,8 @@ def variance_shares(gains):
     Returns:
         DataFrame `component` (backbone, scenario, fold, residual), `variance` (of gains as given;
         REML) and `share` in [0, 1]. NaN where a component cannot be told from another: it has one
-        level only, or as many as there are cells. Shares are NaN when gains do not vary.
+        level only, or as many as there are cells. All is NaN where no fit is found; shares are,
+        too, when gains do not vary.
 
     Raises:
         ValueError: a column or value is missing, a cell twice, or fewer than three cells.
@@ -54,7 +55,10 @@ def variance_shares(gains):
     names = [name for name in COMPONENTS if 1 < gains[name].nunique() < len(gains)]
     found = dict.fromkeys(COMPONENTS, math.nan) | {"residual": spread**2}
     if names and spread > 0:
-        found |= fit_mixed(gains, names)[2]
+        try:
+            found |= fit_mixed(gains, names)[2]
+        except np.linalg.LinAlgError:  # the search stepped to where the model is singular
+            found = dict.fromkeys(found, math.nan)
     table = pd.DataFrame(found.items(), columns=["component", "variance"])
     total = table["variance"].sum()
     return table.assign(share=table["variance"] / total if total > 0 else math.nan)
