@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from rin import backbones, datasets, images, phantoms, scenarios, splits, views
 from rin.prepare import Data
@@ -42,6 +43,7 @@ def breast(tmp_path_factory):
         "sweep_against_official",
         "loader",
         "memory",
+        "seeded_faults",
         "train_all_on_gpu",
         "times_of_runs",
     ],
@@ -302,3 +304,65 @@ def test_the_errata_print_what_the_official_breast_folds_hold(project_data):
     )
     names = ("alike", "alike_in_other_test_folds", "alike_of_other_label")
     assert tuple(map(int, alike.groups())) == tuple(found[name] for name in names)
+
+
+DOUBLE = "tests/test_double.py::test_double"
+
+
+@pytest.fixture
+def seeded(tmp_path, monkeypatch):
+    """`seeded(find, …)`: the benchmark on a tiny project, a fault for each text of one line."""
+    script = module("seeded_faults")
+    (tmp_path / "rin").mkdir()
+    (tmp_path / "rin" / "double.py").write_text("def double(x):\n    y = 2 * x\n    return y\n")
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_double.py").write_text(
+        "from rin.double import double\n\n\ndef test_double():\n    assert double(2) == 4\n"
+        "\n\ndef test_wrong():\n    assert double(2) == 5\n"
+    )
+    monkeypatch.setattr(script, "ROOT", tmp_path)
+    monkeypatch.setattr(script, "FAULTS", tmp_path / "faults.yaml")
+
+    def play(*faults, tests=(DOUBLE,)):
+        names = ("name", "find", "replace")
+        listed = [dict(zip(names, fault, strict=True)) | {"tests": [*tests]} for fault in faults]
+        script.FAULTS.write_text(yaml.safe_dump(listed))
+        return script.main([])
+
+    return play
+
+
+def test_a_seeded_fault_is_caught_by_its_tests_or_missed(seeded, capsys):
+    assert seeded(("dropped", "2 * x", "x"), ("same", "2 * x", "x * 2")) == 1
+    said = capsys.readouterr().out
+    assert "caught dropped" in said
+    assert "MISSED same" in said
+    assert "1 of 2 faults caught" in said
+
+
+@pytest.mark.parametrize(
+    ("fault", "tests", "reason"),
+    [
+        (("absent", "3 * x", "x"), [DOUBLE], "stands 0 times in rin, not once"),
+        (("twice", "y", "z"), [DOUBLE], "stands 2 times in rin, not once"),
+        (("nothing", "2 * x", "2 * x"), [DOUBLE], "and change something"),
+        (("no_test", "2 * x", "x"), ["tests/test_half.py"], "could not run"),
+        (("wrong", "2 * x", "x"), ["tests/test_double.py"], "test_wrong fails without any fault"),
+    ],
+)
+def test_a_seeded_fault_that_cannot_be_played_is_named(seeded, capsys, fault, tests, reason):
+    assert seeded(fault, tests=tests) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert reason in line
+
+
+def test_every_seeded_fault_stands_once_in_rin_and_its_tests_are_there():
+    script = module("seeded_faults")
+    faults = script.read(script.FAULTS)
+    assert len(faults) >= 40
+    for fault in faults:
+        script.locate(fault, script.ROOT)
+        for test in fault["tests"]:
+            file, _, name = test.partition("::")
+            assert f"def {name}(" in (script.ROOT / file).read_text()

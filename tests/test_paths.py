@@ -64,6 +64,15 @@ def test_an_error_while_writing_leaves_the_old_file_alone(tmp_path):
     assert os.listdir(tmp_path) == ["table.csv"]
 
 
+def test_two_that_write_one_file_at_a_time_do_not_share_their_work(tmp_path):
+    target = tmp_path / "table.csv"
+    with paths.replacing(target) as first, paths.replacing(target) as second:
+        first.write_text("first")
+        second.write_text("second")
+        assert first.read_text() == "first"
+    assert target.read_text() == "first"  # whole, of the one that ended last
+
+
 def test_a_new_file_has_the_mode_the_user_asks_for(tmp_path):
     before = os.umask(0o027)
     try:

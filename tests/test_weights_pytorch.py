@@ -148,6 +148,20 @@ def test_an_auxiliary_classifier_among_the_numbered_children_shifts_the_last_thr
     ]
 
 
+def test_a_kernel_has_its_axes_in_kerass_order():
+    state, sizes = {}, (5, 4, 2, 3)  # features out, features in, rows, columns
+    for module, layer in torch_names.table("densenet121").items():
+        if torch_names.is_batch_norm(layer):
+            state |= {f"{module}.{part}": np.ones(4, np.float32) for part in pytorch.BATCH_NORM}
+        else:
+            state[f"{module}.weight"] = np.arange(120, dtype=np.float32).reshape(sizes)
+    kernel = pytorch.to_keras("densenet121", state, "made.pt")["conv1_conv"]["kernel"]
+    assert kernel.shape == (2, 3, 4, 5)
+    assert kernel[1, 2, 3, 4] == 119
+    assert kernel[1, 0, 0, 0] == 3  # one row down
+    assert kernel[0, 1, 0, 0] == 1  # one column to the right
+
+
 @pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "state_dict.module.", "model."])
 def test_wrappers_and_what_lies_above_the_backbone_are_taken_off_and_listed(wrapper, networks):
     _, model, state = networks("resnet50")
