@@ -1,9 +1,6 @@
 """Duplicates: pairs of images that show the same thing, near misses, and images of nothing."""
 
-import os
-import tempfile
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 
 import imagehash
 import numpy as np
@@ -11,7 +8,7 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from rin import images
+from rin import images, paths
 
 THUMBNAIL = 64  # pixels a side of what is correlated
 # No single threshold serves every modality: speckle defeats correlation, so ultrasound uses a
@@ -92,14 +89,9 @@ def _kept(file, manifest):
 
 def _keep(prints, file):
     """Whole or not at all."""
-    handle, fresh = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(handle, "wb") as opened:
-            values = {field.name: getattr(prints, field.name) for field in fields(Prints)}
-            np.savez(opened, **values | {"image": prints.image.astype(str)})
-        os.replace(fresh, file)
-    finally:
-        Path(fresh).unlink(missing_ok=True)
+    values = {field.name: getattr(prints, field.name) for field in fields(Prints)}
+    with paths.replacing(file) as fresh, open(fresh, "wb") as opened:
+        np.savez(opened, **values | {"image": prints.image.astype(str)})
 
 
 def _decoded(manifest, root, hash_size, on_bad_image):
