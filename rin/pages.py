@@ -49,7 +49,7 @@ def table(frame, name, folder=None, digits=3, caption="", shown=None, rows=None)
         rows: a slice of the rows that stand on the page; default all.
 
     Returns:
-        HTML.
+        HTML; one sentence in place of a table without rows.
     """
     if folder is not None:
         keep(frame, name, folder)
@@ -64,6 +64,7 @@ def table(frame, name, folder=None, digits=3, caption="", shown=None, rows=None)
         na_rep="n/a",
         classes="dataframe",
     )
+    body = body if len(part) else "<p>No rows yet.</p>"
     said = f"{html.escape(caption)} " if caption else ""
     name = html.escape(name)
     anchor = f'<a download="{name}.csv" href="data:text/csv;base64,{link}">{name}.csv</a>'

@@ -147,3 +147,9 @@ def test_a_crash_while_keeping_leaves_the_old_table(tmp_path, monkeypatch):
 
 def test_bullets_are_a_markdown_list():
     assert pages.bullets("**One.** 1", "two").data == "- **One.** 1\n- two"
+
+
+def test_a_table_without_rows_says_so_and_keeps_its_csv():
+    shown = pages.table(FRAME.iloc[:0], "none")
+    assert "No rows yet" in shown.data and "<table" not in shown.data
+    assert csv_of(shown).strip() == "scenario,learning_rate,auc,n"
