@@ -131,7 +131,7 @@ def test_runs_of_several_batch_sizes_share_a_bank(networks, tmp_path):
 
 
 def test_a_diverged_run_stops_and_the_others_go_on(networks, tmp_path):
-    data, wild = make_data(), make_run(rate=1e38)
+    data, wild = make_data(), make_run(rate=3e38)
     settings = replace(SETTINGS, epochs=3)
     _, tables, _ = train(networks, [wild, make_run()], data, settings, tmp_path)
     assert tables[0][2]["diverged"] and len(tables[0][1]) < 3

@@ -9,7 +9,7 @@ import pytest
 import tiny_network
 from tiny import SETTINGS, SIZE, make_data, make_run
 
-from rin import augment, backbones, devices, feed, training
+from rin import augment, backbones, devices, feed, objectives, training
 
 IDS = [f"{n:016x}" for n in (3, 14, 159)]
 on_tensorflow = pytest.mark.skipif(
@@ -94,7 +94,7 @@ def test_val_and_test_are_predicted_from_the_stored_pixels(trained):
     test = predictions[predictions.split == "test"]
     stored = make_data().images[test.row]
     x = backbones.preprocess(stored[..., None], "official", "tiny")
-    scores = trainer.network.predict(np.asarray(x), verbose=0)
+    scores = objectives.probabilities(trainer.network.predict(np.asarray(x), verbose=0))
     assert np.allclose(test.y_score, scores[:, 1], atol=1e-6)
 
 

@@ -7,6 +7,7 @@ matplotlib.use("Agg")
 import numpy as np
 import pandas as pd
 import pytest
+from test_comparison import ALL, A, D, cell, keep
 from watermarks import assert_marked
 
 from rin import comparison, verdict
@@ -18,9 +19,17 @@ NAN = float("nan")
 
 
 @pytest.fixture(scope="module")
-def kept():
+def folder(tmp_path_factory):
+    """Kept results in which one backbone has a scenario that the other lacks."""
+    arms = (("pretrained", A), ("random", D))
+    more = [cell(arm, scores, fold=k, free=ALL) for arm, scores in arms for k in (0, 1)]
+    return keep(tmp_path_factory.mktemp("results"), more)
+
+
+@pytest.fixture(scope="module")
+def kept(folder):
     """The kept results: runs, predictions, scenarios, gains."""
-    runs, predictions = comparison.gather("no runs", "results")
+    runs, predictions = comparison.gather("no runs", folder)
     table = comparison.scenarios(runs, predictions)
     gains = comparison.gains(runs, predictions, table, n_resamples=50)
     # two backbones have no interval: one is made up, so that there is something to draw
@@ -141,9 +150,9 @@ def test_backbones_are_plotted_each(kept):
     assert ends == gains[["backbones_low", "backbones_high"]].values.tolist()
 
 
-def test_published_and_measured_gains_share_a_figure(kept):
+def test_published_and_measured_gains_share_a_figure(kept, folder):
     runs, _, _, gains = kept
-    context = comparison.context(runs, gains, "results")
+    context = comparison.context(runs, gains, folder)
     context.loc[context.index[-1], "relation"] = pd.NA  # an init whose origin is not known
     figure = drawn.against_context(context, comparison.RELATIONS)
     figure.canvas.draw()

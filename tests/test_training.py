@@ -96,7 +96,7 @@ def test_the_same_run_twice_gives_the_same_predictions(name):
 
 def test_a_diverged_run_stops_and_scores_one_half(head, tmp_path):
     data = make_data()
-    run = make_run(rate=1e38)
+    run = make_run(rate=3e38)
     predictions, history, result = head.train(run, data, replace(SETTINGS, epochs=5))
     assert result["diverged"] and result["best_epoch"] is None
     assert result["n_epochs"] == len(history) < 5
